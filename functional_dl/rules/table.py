@@ -1,0 +1,146 @@
+"""The table of derivative rules: what the engine looks up for every equation it meets.
+
+There are three kinds of entry, each keyed by ``eqn.primitive.name``:
+
+* a **VJP rule** (`vjp`) is the calculus of one primitive and nothing else;
+* a **structural rule** (`structural`) belongs to a primitive that carries programs of its own (``scan``, ``jit``,
+  ``custom_vjp_call``, …).  It is handed the function that differentiates an inner program, so that rules never
+  import the engine;
+* a **stated zero** (`zero`) is a primitive whose outputs do not depend differentiably on its operands.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+__all__ = ["Augmented", "Call", "Rule", "RuleError", "entries", "lookup", "structural", "vjp", "zero"]
+
+
+class RuleError(TypeError):
+    """A primitive without a rule, or a rule that does not fit what JAX gave it."""
+
+
+class Call(NamedTuple):
+    """The equation that a structural rule differentiates, as far as a rule may know it.
+
+    Attributes:
+      primitive: the JAX primitive, to bind again.
+      params: its parameters.
+      in_avals: abstract values of the operands.
+      out_avals: abstract values of the outputs.
+      active: one flag per operand: whether a cotangent is wanted for it.
+      seeded: one flag per output: whether a cotangent arrives there.
+    """
+
+    primitive: Any
+    params: dict[str, Any]
+    in_avals: Sequence[Any]
+    out_avals: Sequence[Any]
+    active: tuple[bool, ...]
+    seeded: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """What a structural rule answers: a forward that also returns residuals, and the backward that reads them.
+
+    Attributes:
+      forward: ``forward(*operands) -> (outputs, residuals)``, two sequences; ``None`` when the equation itself
+        serves (then ``residuals`` is empty).
+      backward: ``backward(cts, ys, residuals, *operands) -> cotangents``, one per operand (``None`` for none).
+        ``cts`` holds ``None`` for outputs where no cotangent arrives.  Whatever it reads of ``ys``,
+        ``residuals`` and ``operands`` is kept; whatever it does not read is not.
+    """
+
+    forward: Callable[..., tuple[Sequence[Any], Sequence[Any]]] | None
+    backward: Callable[..., Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One entry of the table.
+
+    Attributes:
+      name: the primitive's name.
+      kind: ``"vjp"``, ``"structural"`` or ``"zero"``.
+      fun: the rule (``None`` for a stated zero).
+      params: the names of the parameters the rule knows; ``None`` if it takes any.
+      cacheable: whether equal equations may share one trace of the rule.
+      reason: for a stated zero, why.
+    """
+
+    name: str
+    kind: str
+    fun: Callable[..., Any] | None = None
+    params: frozenset[str] | None = None
+    cacheable: bool = True
+    reason: str = ""
+
+
+_TABLE: dict[str, Rule] = {}
+
+
+def _enter(rule: Rule) -> None:
+    if rule.name in _TABLE:
+        raise RuleError(f"There is already a rule for primitive '{rule.name}' ({_TABLE[rule.name].kind}).")
+    _TABLE[rule.name] = rule
+
+
+def vjp(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter a VJP rule for the primitives ``names``.
+
+    The rule is called as ``rule(ct, y, *operands, **params)`` and returns one cotangent per operand, ``None``
+    where an operand takes none (integers, indices).  For primitives with several outputs ``ct`` and ``y`` are
+    lists, and ``ct[i]`` is ``None`` where no cotangent arrives.  Cotangents that nobody asked for are dropped,
+    and with them every forward value that only they would have read, so a rule simply states them all.
+
+    Every parameter of the primitive is a keyword-only argument of the rule, by name: a parameter that JAX adds
+    must be an error, never a silently wrong gradient.  A parameter that only some JAX versions have gets a
+    default.
+    """
+
+    def enter(fun: Callable[..., Any]) -> Callable[..., Any]:
+        kinds = inspect.signature(fun).parameters.values()
+        if any(p.kind is p.VAR_KEYWORD for p in kinds):
+            raise RuleError(f"The rule {fun.__name__} takes **params; name every parameter.")
+        params = frozenset(p.name for p in kinds if p.kind is p.KEYWORD_ONLY)
+        for name in names:
+            _enter(Rule(name, "vjp", fun, params))
+        return fun
+
+    return enter
+
+
+def structural(*names: str, cacheable: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter a structural rule: ``rule(call: Call, differentiate) -> Augmented``.
+
+    ``differentiate(closed_jaxpr, active, seeded)`` is the engine's own reverse mode for inner programs; see
+    `functional_dl.autodiff.backward.halves`.  ``cacheable=False`` is for rules that call a user's Python
+    functions, which may close over values that differ from call to call.
+    """
+
+    def enter(fun: Callable[..., Any]) -> Callable[..., Any]:
+        for name in names:
+            _enter(Rule(name, "structural", fun, None, cacheable))
+        return fun
+
+    return enter
+
+
+def zero(reason: str, *names: str) -> None:
+    """State that the outputs of ``names`` do not depend differentiably on their operands, and why."""
+    for name in names:
+        _enter(Rule(name, "zero", reason=reason))
+
+
+def lookup(name: str) -> Rule | None:
+    """The entry for the primitive ``name``, or ``None``."""
+    return _TABLE.get(name)
+
+
+def entries() -> dict[str, Rule]:
+    """A copy of the whole table."""
+    return dict(_TABLE)
