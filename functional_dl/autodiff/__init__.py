@@ -1,0 +1,1 @@
+"""Reverse-mode differentiation: from a program and the rule table to gradients."""
