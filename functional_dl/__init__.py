@@ -1,0 +1,19 @@
+"""functional_dl: reverse-mode differentiation of JAX programs by hand-written rules, planned and explained."""
+
+from functional_dl.autodiff.check import GradientError, OperandCheck, check_vjp
+from functional_dl.autodiff.transforms import Pullback, grad, hessian, hvp, jacrev, value_and_grad, vjp
+from functional_dl.rules import RuleError
+
+__all__ = [
+    "GradientError",
+    "OperandCheck",
+    "Pullback",
+    "RuleError",
+    "check_vjp",
+    "grad",
+    "hessian",
+    "hvp",
+    "jacrev",
+    "value_and_grad",
+    "vjp",
+]
