@@ -14,6 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
+import functional_dl as fdl
+
 __all__ = ["Case", "assert_contract", "case", "complex_normal", "normal", "uniform"]
 
 
@@ -67,3 +69,66 @@ def primitives_in(jaxpr: Any) -> set[str]:
         for inner in jax.extend.core.jaxprs_in_params(eqn.params):
             names |= primitives_in(inner)
     return names
+
+
+def _cotangent(out: Any, seed: int) -> Any:
+    """A random cotangent for ``out``, float0 zeros for integer leaves."""
+
+    def leaf(x: Any) -> Any:
+        if np.issubdtype(x.dtype, np.complexfloating):
+            return complex_normal(*x.shape, seed=seed).astype(x.dtype)
+        if np.issubdtype(x.dtype, np.floating):
+            return normal(*x.shape, seed=seed).astype(x.dtype)
+        return np.zeros(x.shape, jax.dtypes.float0)
+
+    return jax.tree.map(leaf, out)
+
+
+def _assert_equal(found: Any, due: Any, what: str) -> None:
+    leaves, tree = jax.tree.flatten(found)
+    due_leaves, due_tree = jax.tree.flatten(due)
+    assert tree == due_tree, what
+    for a, b in zip(leaves, due_leaves, strict=True):
+        assert a.dtype == b.dtype and a.shape == b.shape, f"{what}: {a.dtype}{a.shape} for {b.dtype}{b.shape}"
+        if a.dtype != jax.dtypes.float0:
+            scale = np.max(np.abs(np.where(np.isfinite(b), b, 0)), initial=1.0)
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11 * scale, err_msg=what)
+
+
+def assert_contract(case: Case) -> None:
+    """Check one case: the primitive is met; first and second order equal JAX's; differences and linearity agree."""
+    with jax.enable_x64(True):
+        args = tuple(jax.numpy.asarray(a) for a in case.args)
+        jaxpr = jax.make_jaxpr(case.fun)(*args)
+        assert case.primitive in primitives_in(jaxpr.jaxpr), f"{case}: traced to {primitives_in(jaxpr.jaxpr)}"
+
+        out, pullback = fdl.vjp(case.fun, *args)
+        due_out, due_pullback = jax.vjp(case.fun, *args)
+        _assert_equal(out, due_out, f"{case}: value")
+        ct = _cotangent(out, seed=7)
+        _assert_equal(pullback(ct), due_pullback(ct), f"{case}: first order")
+
+        # Second order: our reverse mode over our pullback against JAX's over JAX's, in x and in the cotangent.
+        floats = [np.issubdtype(x.dtype, np.inexact) for x in jax.tree.leaves(out)]
+        given = [c for c, f in zip(jax.tree.leaves(ct), floats, strict=True) if f]
+
+        def pulled(vjp: Callable[..., Any]) -> Callable[..., Any]:
+            def run(cts: Any, *xs: Any) -> Any:
+                y, back = vjp(case.fun, *xs)
+                leaves, tree = jax.tree.flatten(y)
+                it = iter(cts)
+                full = [next(it) if f else np.zeros(x.shape, jax.dtypes.float0) for x, f in zip(leaves, floats)]
+                return back(jax.tree.unflatten(tree, full))
+
+            return run
+
+        try:
+            slopes, due_second = jax.vjp(pulled(jax.vjp), given, *args)
+        except (NotImplementedError, ValueError):
+            slopes = None  # JAX itself has no second derivative here
+        if slopes is not None:
+            _, second = fdl.vjp(pulled(fdl.vjp), given, *args)
+            other = _cotangent(slopes, seed=8)
+            _assert_equal(second(other), due_second(other), f"{case}: second order")
+        if case.numeric:
+            fdl.check_vjp(case.fun, case.args, tolerance=2e-6)

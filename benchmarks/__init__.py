@@ -1,0 +1,1 @@
+"""Programs that measure functional_dl against jax.grad; each prints a table and writes JSON."""
