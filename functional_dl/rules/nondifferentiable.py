@@ -1,0 +1,24 @@
+"""Stated zeros: primitives whose outputs do not vary differentiably with their operands, and why."""
+
+from __future__ import annotations
+
+from functional_dl.rules.table import zero
+
+__all__: list[str] = []
+
+zero("booleans do not vary", "eq", "ne", "lt", "le", "gt", "ge", "eq_to", "lt_to", "le_to", "is_finite")
+zero("piecewise constant", "floor", "ceil", "round", "sign")
+zero(
+    "integers and bits do not vary",
+    "and", "or", "not", "xor", "clz", "population_count", "mulhi", "shift_left", "shift_right_arithmetic",
+    "shift_right_logical", "bitcast_convert_type", "reduce_and", "reduce_or", "reduce_xor", "lu_pivots_to_permutation",
+)  # fmt: skip
+zero("indices do not vary", "argmax", "argmin", "iota", "axis_index", "platform_index")
+zero("its contents are not defined", "empty", "empty2")
+zero("asked for by the user", "stop_gradient")
+zero(
+    "random keys and bits do not vary",
+    "random_bits", "random_clone", "random_fold_in", "random_seed", "random_split", "random_unwrap", "random_wrap",
+    "rng_bit_generator", "rng_uniform", "threefry2x32",
+)  # fmt: skip
+zero("tokens carry no value", "after_all", "create_token")
