@@ -1,107 +1,157 @@
-"""Rules of operations that move entries without changing them: their transposes move the cotangents back."""
+"""Rules of primitives that move, repeat, cut or join entries: each transpose is a sum, a copy or a zero elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
-from jax import lax
+from jax import Array, lax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from functional_dl.rules.table import vjp
 
-__all__: list[str] = []
+__all__ = ["explicit_sharding", "reshape_as", "scalar_zero", "transposed"]
 
-Cts = Sequence[Any]
+
+def explicit_sharding(x: Array, order: Sequence[int] | None = None) -> NamedSharding | None:
+    """The sharding that is part of the type of ``x``, its axes in ``order``; ``None`` unless the mesh is explicit.
+
+    With explicit meshes JAX cannot always infer the sharding of a cotangent; it is that of the operand.
+    """
+    sharding = jax.typeof(x).sharding
+    if AxisType.Explicit not in sharding.mesh.axis_types:
+        return None
+    if order is None:
+        return sharding
+    return NamedSharding(sharding.mesh, PartitionSpec(*[sharding.spec[i] for i in order]))
+
+
+def scalar_zero(x: Array) -> Any:
+    """The scalar 0 of the dtype of ``x``, a literal inside a jaxpr."""
+    return x.dtype.type(0)
+
+
+def reshape_as(ct: Array, x: Array) -> Array:
+    """``ct`` in the shape of ``x``; no equation if it has that shape."""
+    return ct if ct.shape == x.shape else lax.reshape(ct, x.shape, out_sharding=explicit_sharding(x))
+
+
+def transposed(x: Array, permutation: Sequence[int]) -> Array:
+    """``x`` with its axes permuted; no equation if they stay where they are."""
+    order = tuple(int(i) for i in permutation)
+    return x if order == tuple(range(x.ndim)) else lax.transpose(x, order)
 
 
 @vjp("broadcast_in_dim")
-def broadcast_in_dim(
-    ct: Any, y: Any, x: Any, *, shape: Sequence[int], broadcast_dimensions: Sequence[int], sharding: Any
-) -> Cts:
-    """y = x repeated along new and size-1 axes.   x̄ = Σ ȳ over them."""
-    new = [i for i in range(len(shape)) if i not in broadcast_dimensions]
-    grown = [i for i, n in zip(broadcast_dimensions, x.shape, strict=True) if shape[i] != n]
-    summed = lax.reduce_sum(ct, tuple([*new, *grown])) if new or grown else ct
-    return [lax.reshape(summed, x.shape) if grown else summed]
+def broadcast_in_dim(ct, y, x, *, shape, broadcast_dimensions, sharding):
+    """y[i] = x[the axes of i that come from x, 0 on axes of size 1].   x̄ = Σ ȳ over the axes that were repeated."""
+    own = {d for d, n in zip(broadcast_dimensions, x.shape, strict=True) if n == shape[d]}
+    axes = tuple(d for d in range(ct.ndim) if d not in own and shape[d] != 1)
+    return (reshape_as(lax.reduce_sum(ct, axes) if axes else ct, x),)
 
 
 @vjp("reshape")
-def reshape(ct: Any, y: Any, x: Any, *, new_sizes: Any, dimensions: None, sharding: Any) -> Cts:
-    """y = x in another shape.   x̄ = ȳ in that of x."""
-    return [lax.reshape(ct, x.shape)]
+def reshape(ct, y, x, *, new_sizes, dimensions, sharding):
+    """y = the entries of x (its axes first put in the order ``dimensions``) in another shape.   x̄ = ȳ reshaped back."""
+    if dimensions is None:
+        return (reshape_as(ct, x),)
+    sizes = tuple(x.shape[d] for d in dimensions)
+    back = lax.reshape(ct, sizes, out_sharding=explicit_sharding(x, dimensions))
+    return (transposed(back, np.argsort(dimensions)),)
 
 
 @vjp("squeeze")
-def squeeze(ct: Any, y: Any, x: Any, *, dimensions: Any) -> Cts:
-    """y = x without some size-1 axes.   x̄ = ȳ with them."""
-    return [lax.reshape(ct, x.shape)]
+def squeeze(ct, y, x, *, dimensions):
+    """y = x without axes of size 1.   x̄ = ȳ with them."""
+    return (reshape_as(ct, x),)
 
 
 @vjp("transpose")
-def transpose(ct: Any, y: Any, x: Any, *, permutation: Sequence[int]) -> Cts:
-    """y = x with axes permuted.   x̄ = ȳ with axes permuted back."""
-    return [lax.transpose(ct, tuple(np.argsort(permutation).tolist()))]
+def transpose(ct, y, x, *, permutation):
+    """y[i_p(0), i_p(1), …] = x[i₀, i₁, …].   x̄ = ȳ under the inverse permutation."""
+    return (transposed(ct, np.argsort(permutation)),)
 
 
 @vjp("rev")
-def rev(ct: Any, y: Any, x: Any, *, dimensions: Any) -> Cts:
-    """y = x reversed.   x̄ = ȳ reversed."""
-    return [lax.rev(ct, dimensions)]
+def rev(ct, y, x, *, dimensions):
+    """y = x read backwards along ``dimensions``.   x̄ = ȳ read backwards."""
+    return (lax.rev(ct, dimensions),)
 
 
 @vjp("slice")
-def slice_(ct: Any, y: Any, x: Any, *, start_indices: Any, limit_indices: Any, strides: Any) -> Cts:
-    """y = x[start:limit:stride].   x̄ = ȳ there, zero elsewhere."""
+def slice_(ct, y, x, *, start_indices, limit_indices, strides):
+    """y[i] = x[start + stride i].   x̄[start + stride i] = ȳ[i], 0 elsewhere."""
     config = []
     for n, m, start, stride in zip(x.shape, ct.shape, start_indices, strides or (1,) * x.ndim, strict=True):
-        reached = start + (m - 1) * stride + 1 if m else start
-        config.append((start, n - reached, stride - 1))
-    return [lax.pad(ct, np.zeros((), ct.dtype), config)]
+        reach = (m - 1) * stride + 1 if m else 0
+        config.append((start, n - start - reach, stride - 1))
+    return (lax.pad(ct, scalar_zero(ct), config),)
 
 
 @vjp("pad")
-def pad(ct: Any, y: Any, x: Any, value: Any, *, padding_config: Any) -> Cts:
-    """y = x with ``value`` before, after and between.   x̄ = ȳ where x went; v̄ = the sum of ȳ elsewhere."""
-    zero = np.zeros((), ct.dtype)
-    kept = ct
-    if any(lo or hi for lo, hi, _ in padding_config):
-        kept = lax.pad(ct, zero, [(-lo, -hi, 0) for lo, hi, _ in padding_config])
-    if any(between for _, _, between in padding_config):
-        kept = lax.slice(kept, (0,) * kept.ndim, kept.shape, tuple(between + 1 for _, _, between in padding_config))
+def pad(ct, y, x, padding_value, *, padding_config):
+    """y[lo + (1 + interior) i] = x[i], v elsewhere.   x̄[i] = ȳ[lo + (1 + interior) i] (0 where cut off), v̄ = Σ ȳ - Σ x̄.
+
+    Negative edges cut entries of x off: those are filled in with zeros before the strided slice.
+    """
+    back = ct
+    if any(lo < 0 or hi < 0 for lo, hi, _ in padding_config):
+        back = lax.pad(back, scalar_zero(ct), [(max(-lo, 0), max(-hi, 0), 0) for lo, hi, _ in padding_config])
+    if any(lo > 0 or hi > 0 or interior for lo, hi, interior in padding_config):
+        starts = [max(lo, 0) for lo, _, _ in padding_config]
+        limits = [n - max(hi, 0) for n, (_, hi, _) in zip(back.shape, padding_config, strict=True)]
+        back = lax.slice(back, starts, limits, [1 + interior for _, _, interior in padding_config])
     axes = tuple(range(ct.ndim))
-    return [kept, lax.reduce_sum(ct, axes) - lax.reduce_sum(kept, axes)]
+    return back, lax.reduce_sum(ct, axes) - lax.reduce_sum(back, axes)
 
 
 @vjp("concatenate")
-def concatenate(ct: Any, y: Any, *xs: Any, dimension: int) -> Cts:
-    """y = xs end to end.   Each gets its slice of ȳ."""
-    ends = np.cumsum([0, *[x.shape[dimension] for x in xs]]).tolist()
-    return [
-        lax.slice_in_dim(ct, start, stop, axis=dimension) for start, stop in zip(ends[:-1], ends[1:], strict=True)
-    ]
+def concatenate(ct, y, *xs, dimension):
+    """y = x₀, x₁, … one after the other along ``dimension``.   x̄ₖ = the part of ȳ where xₖ lies."""
+    if len(xs) == 1:
+        return (ct,)
+    return tuple(lax.split(ct, [x.shape[dimension] for x in xs], dimension))
 
 
 @vjp("split")
-def split(ct: Sequence[Any], y: Sequence[Any], x: Any, *, sizes: Sequence[int], axis: int) -> Cts:
-    """ys = x cut along an axis.   x̄ = ȳs end to end."""
-    return [lax.concatenate([lax.full_like(v, 0) if c is None else c for c, v in zip(ct, y, strict=True)], axis)]
+def split(cts, ys, x, *, sizes, axis):
+    """y₀, y₁, … = x cut along ``axis``.   x̄ = ȳ₀, ȳ₁, … joined, 0 for parts that nobody read."""
+    read = [i for i, ct in enumerate(cts) if ct is not None]
+    first, last = read[0], read[-1]
+    parts = [lax.full_like(y, 0) if ct is None else ct for ct, y in zip(cts, ys, strict=True)][first : last + 1]
+    back = lax.concatenate(parts, axis) if len(parts) > 1 else parts[0]
+    before, after = sum(sizes[:first]), sum(sizes[last + 1 :])
+    if before or after:
+        config = [(before, after, 0) if d == axis else (0, 0, 0) for d in range(x.ndim)]
+        back = lax.pad(back, scalar_zero(back), config)
+    return (back,)
 
 
 @vjp("stack")
-def stack(ct: Any, y: Any, *xs: Any, axis: int) -> Cts:
-    """y = xs along a new axis.   Each gets its slice of ȳ."""
-    return list(lax.unstack(ct, axis))
+def stack(ct, y, *xs, axis):
+    """y = x₀, x₁, … side by side along the new ``axis``.   x̄ₖ = ȳ at k along it."""
+    return tuple(lax.unstack(ct, axis))
 
 
 @vjp("unstack")
-def unstack(ct: Sequence[Any], y: Sequence[Any], x: Any, *, axis: int) -> Cts:
-    """ys = the slices of x along an axis.   x̄ = ȳs along that axis."""
-    return [lax.stack([lax.full_like(v, 0) if c is None else c for c, v in zip(ct, y, strict=True)], axis)]
+def unstack(cts, ys, x, *, axis):
+    """yₖ = x at k along ``axis``.   x̄ = ȳ₀, ȳ₁, … side by side, 0 for parts that nobody read."""
+    nothing = None if all(ct is not None for ct in cts) else lax.full_like(ys[0], 0)
+    return (lax.stack([nothing if ct is None else ct for ct in cts], axis),)
 
 
 @vjp("tile")
-def tile(ct: Any, y: Any, x: Any, *, reps: Sequence[int]) -> Cts:
-    """y = x repeated as a block.   x̄ = Σ ȳ over the repetitions."""
-    parted = [n for r, m in zip(reps, x.shape, strict=True) for n in (r, m)]
-    return [lax.reduce_sum(lax.reshape(ct, parted), tuple(range(0, 2 * x.ndim, 2)))]
+def tile(ct, y, x, *, reps):
+    """y = x repeated rₖ times along axis k.   x̄ = the sum of the tiles of ȳ."""
+    shape: list[int] = []
+    axes = []
+    for n, r in zip(x.shape, reps, strict=True):
+        if r != 1:
+            axes.append(len(shape))
+            shape.append(r)
+        shape.append(n)
+    if not axes:
+        return (ct,)
+    return (lax.reduce_sum(lax.reshape(ct, shape), axes),)
