@@ -1,37 +1,22 @@
-"""Rules of sorting and of choosing the largest."""
+"""Rules of sort and top-k: the cotangent of every entry goes back to where the entry came from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from jax import lax
+from jax import Array, lax
+from jax.dtypes import issubdtype
 
-from functional_dl.jaxprs import is_float
-from functional_dl.rules.table import vjp
+from functional_dl.rules.shapes import explicit_sharding
+from functional_dl.rules.table import Augmented, Call, structural, vjp
 
 __all__: list[str] = []
 
 
-@vjp("sort")
-def sort(
-    ct: Sequence[Any], y: Sequence[Any], *xs: Any, dimension: int, is_stable: bool, num_keys: int
-) -> Sequence[Any]:
-    """ys = xs in the order of the keys.   x̄s = ȳs put back: sorted by where each entry came from."""
-    places = lax.broadcasted_iota(np.int32, xs[0].shape, dimension)
-    *_, origin = lax.sort((*xs, places), dimension=dimension, is_stable=is_stable, num_keys=num_keys)
-    arriving = [c for c in ct if c is not None]
-    _, *restored = lax.sort((origin, *arriving), dimension=dimension, is_stable=False, num_keys=1)
-    back = iter(restored)
-    return [None if c is None or not is_float(x) else next(back) for c, x in zip(ct, xs, strict=True)]
-
-
-@vjp("top_k")
-def top_k(
-    ct: Sequence[Any], y: Sequence[Any], x: Any, *, k: int, axis: int, is_stable: bool = True
-) -> Sequence[Any]:
-    """y, i = the k largest and where they are.   x̄ = ȳ at i, zero elsewhere."""
+def _send_back(ct: Array, places: Array, x: Array, axis: int, unique: bool = True) -> Array:
+    """Zeros like ``x``, with ``ct`` added at ``places`` along ``axis``."""
     others = tuple(d for d in range(x.ndim) if d != axis)
     numbers = lax.ScatterDimensionNumbers(
         update_window_dims=(),
@@ -40,5 +25,59 @@ def top_k(
         operand_batching_dims=others,
         scatter_indices_batching_dims=others,
     )
-    indices = lax.reshape(y[1], (*y[1].shape, 1))
-    return [lax.scatter_add(lax.full_like(x, 0), indices, ct[0], numbers, unique_indices=True)]
+    return lax.scatter_add(
+        lax.full_like(x, 0),
+        lax.expand_dims(places, (x.ndim,)),
+        ct,
+        numbers,
+        unique_indices=unique,
+        mode="promise_in_bounds",
+    )
+
+
+@structural("sort")
+def sort(call: Call, differentiate: Callable[..., Any]) -> Augmented:
+    """y = x in the order π of the keys.   x̄[π(i)] = ȳ[i].
+
+    The forward sorts the places along with the operands, so that π costs no second sort.
+    """
+    axis = call.params["dimension"]
+    shape = call.in_avals[0].shape
+    wanted = [a and issubdtype(aval.dtype, np.inexact) for a, aval in zip(call.active, call.in_avals, strict=True)]
+
+    def forward(*xs: Array) -> tuple[Sequence[Any], Sequence[Any]]:
+        places = lax.broadcasted_iota(np.dtype(np.int32), shape, axis, out_sharding=explicit_sharding(xs[0]))
+        *ys, order = call.primitive.bind(*xs, places, **call.params)
+        return ys, [order]
+
+    def backward(cts: Any, ys: Any, residuals: Any, *xs: Array) -> Sequence[Any]:
+        (order,) = residuals
+        return [
+            _send_back(ct, order, x, axis) if want and ct is not None else None
+            for ct, x, want in zip(cts, xs, wanted, strict=True)
+        ]
+
+    return Augmented(forward, backward)
+
+
+@vjp("top_k")
+def top_k(cts, ys, x, *, k, axis, is_stable=True):
+    """y = the k largest entries of x along ``axis``, and their places.   x̄[places] = ȳ, 0 elsewhere."""
+    return (_send_back(cts[0], ys[1], x, axis),)
+
+
+@vjp("approx_top_k")
+def approx_top_k(
+    cts,
+    ys,
+    x,
+    *,
+    k,
+    reduction_dimension,
+    recall_target,
+    is_max_k,
+    reduction_input_size_override,
+    aggregate_to_topk,
+):
+    """y = about the k largest (or smallest) entries of x, and their places.   x̄[places] = ȳ, 0 elsewhere."""
+    return (_send_back(cts[0], ys[1], x, reduction_dimension % x.ndim, unique=False),)

@@ -1,0 +1,185 @@
+"""The command line: ``functional-dl train`` and ``functional-dl check``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import jax
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from functional_dl import config as configs
+from functional_dl.data import Sampler
+from functional_dl.training.experiment import Experiment, build
+from functional_dl.training.gradient_check import compare
+from functional_dl.training.loop import Outcome, resume_point, train
+from functional_dl.training.pictures import learning_curve
+from functional_dl.training.run_folder import RunFolder
+from functional_dl.training.snapshots import SnapshotError
+from functional_dl.trees import count
+
+__all__ = ["main"]
+
+# In float32 two orders of summation differ by a few rounding errors; more than this is a fault.
+GRADIENT_TOLERANCE = 1e-4
+
+
+@click.group()
+def cli() -> None:
+    """Train networks on gradients made by hand-written rules, and check those gradients."""
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+def _describe(console: Console, config: configs.Config, experiment: Experiment, params: Any) -> None:
+    device = jax.devices()[0]
+    console.print(
+        f"[bold]{config.name}[/]: {config.model.architecture}, {count(params):,} parameters, "
+        f"{len(experiment.data.train[0]):,} training and {len(experiment.data.test[0]):,} test examples, "
+        f"{experiment.steps:,} steps"
+    )
+    console.print(f"running on {jax.default_backend()} ({device.device_kind}, {os.cpu_count()} cores), JAX {jax.__version__}")
+
+
+def _gradient(console: Console, experiment: Experiment, params: Any, table: bool) -> bool:
+    """Compare our gradient with JAX's on the first batch; print the difference; whether it is small."""
+    sampler = experiment.sampler
+    indices = next(Sampler(sampler.size, sampler.batch, sampler.seed))  # the first batch, the stream untouched
+    differences = compare(experiment.loss, params, experiment.batch(indices))
+    worst = max(differences, key=lambda name: differences[name])
+    if table:
+        rows = Table("parameter", "relative difference", title="gradient of this loss, ours against jax.grad")
+        for name, difference in differences.items():
+            rows.add_row(name, f"{difference:.1e}")
+        console.print(rows)
+    console.print(f"gradient against jax.grad: largest relative difference {differences[worst]:.1e} ({worst})")
+    return differences[worst] <= GRADIENT_TOLERANCE
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """Turn SIGINT and SIGTERM into an entry of a list; a second SIGINT ends at once, as usual."""
+    received: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@cli.command("check")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+def check_command(config: Path, overrides: tuple[str, ...]) -> None:
+    """Compare the gradient of CONFIG's loss with jax.grad's, parameter by parameter.
+
+    OVERRIDES are key=value, such as model.width=64.
+    """
+    console, resolved = _console(), configs.load(config, overrides)
+    experiment = build(resolved)
+    params = experiment.start(resolved.seed).params
+    _describe(console, resolved, experiment, params)
+    if not _gradient(console, experiment, params, table=True):
+        sys.exit(1)
+
+
+@cli.command("train")
+@click.argument("config", type=click.Path(path_type=Path), required=False)
+@click.argument("overrides", nargs=-1)
+@click.option("--resume", type=click.Path(path_type=Path), help="Go on with this run where it was.")
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), help="Where run folders go.")
+def train_command(config: Path | None, overrides: tuple[str, ...], resume: Path | None, runs: Path) -> None:
+    """Train CONFIG and write a run folder.  OVERRIDES are key=value, such as optimizer.learning_rate=0.01.
+
+    With --resume RUN no CONFIG is needed: the run's own is used, with overrides.  Ctrl-C saves first.
+    """
+    console = _console()
+    if resume is not None:
+        if config is not None and "=" in str(config):
+            overrides, config = (str(config), *overrides), None
+        if config is not None:
+            run, _ = RunFolder.open(resume)
+            resolved = configs.load(config, overrides)
+        else:
+            run, resolved = RunFolder.open(resume, overrides)
+        experiment = build(resolved)
+        state = resume_point(run, experiment, resolved)
+    elif config is None:
+        raise click.UsageError("train needs a CONFIG, or --resume RUN.")
+    else:
+        resolved = configs.load(config, overrides)
+        experiment = build(resolved)
+        state, run = experiment.start(resolved.seed), None
+    _describe(console, resolved, experiment, state.params)
+    if not _gradient(console, experiment, state.params, table=False):
+        console.print("[bold red]That is more than rounding explains: not training on it.[/]")
+        sys.exit(1)
+    if run is None:
+        run = RunFolder.create(runs, resolved)
+    else:
+        run.write_config(resolved)
+        console.print(f"resuming {run.path} at step {int(state.step):,}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
+               TimeRemainingColumn())  # fmt: skip
+    with _stop_requests() as received, Progress(*columns, console=console) as bar:
+        task = bar.add_task("training", total=experiment.steps, completed=int(state.step), note="")
+
+        def show(step: int, loss: float, pace: float) -> None:
+            bar.update(task, completed=step, note=f"loss {loss:.4f}, {pace:,.0f} examples/s")
+
+        outcome = train(experiment, resolved, run, state, show, lambda: bool(received))
+    _report(console, experiment, run, resolved, outcome)
+    if not outcome.finished:
+        console.print(f"stopped and saved; go on with: functional-dl train --resume {run.path}")
+        sys.exit(130)
+
+
+def _report(console: Console, experiment: Experiment, run: RunFolder, config: configs.Config, outcome: Outcome) -> None:
+    """The closing table and the learning curve."""
+    entropy = experiment.data.facts.get("unigram_entropy")
+    if outcome.evaluations:
+        last = outcome.evaluations[-1]
+        table = Table("", "train", "test", title=f"{config.name} after step {last['step']:,}")
+        for name in last["test"]:
+            form = "{:.2%}" if name == "accuracy" else "{:.4f}"
+            table.add_row(name, form.format(last["train"][name]), form.format(last["test"][name]))
+        if entropy is not None:
+            table.add_row("unigram entropy", f"{entropy:.4f}", "")
+        if outcome.seconds_per_step is not None:
+            table.add_row("time per step", f"{1e3 * outcome.seconds_per_step:.2f} ms", "")
+        console.print(table)
+    reference = None if entropy is None else ("unigram entropy", entropy)
+    drawn = learning_curve(run.read(), f"{config.name}: {config.model.architecture}", run.picture, reference)
+    if not drawn and outcome.evaluations:
+        console.print("no learning curve: matplotlib is missing; pip install 'functional-dl\\[plots]' brings it")
+    console.print(f"run folder: {run.path}")
+
+
+def main() -> None:
+    """Run the command line; bad input ends with one line and exit code 2."""
+    try:
+        cli(standalone_mode=True)
+    except (configs.ConfigError, SnapshotError, FileNotFoundError) as error:
+        click.echo(f"functional-dl: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

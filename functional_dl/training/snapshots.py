@@ -1,0 +1,62 @@
+"""Snapshots: arrays by name in safetensors, written whole or not at all, read without executing anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from functional_dl.trees import TreeError, from_named, name_leaves
+
+__all__ = ["SnapshotError", "restore", "store", "write_atomically"]
+
+
+class SnapshotError(ValueError):
+    """A snapshot that cannot be used: which file, what came, what was due."""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that after a crash at any moment either the old or the new content is there."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def store(path: Path, state: Any, facts: dict[str, Any]) -> None:
+    """Write the leaves of ``state`` under their names, with ``facts`` (numbers and strings) beside them."""
+    arrays = {name: np.ascontiguousarray(x) for name, x in name_leaves(state).items()}
+    write_atomically(path, save(arrays, metadata={"facts": json.dumps(facts)}))
+
+
+def restore(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
+    """Read what `store` wrote into a pytree like ``like``.
+
+    Raises:
+      SnapshotError: the file is missing, truncated or foreign, or does not fit ``like``; with the name of what does
+        not fit, what it is and what it should be.
+    """
+    if not path.is_file():
+        raise SnapshotError(f"{path}: no such snapshot")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            facts = json.loads((file.metadata() or {})["facts"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise SnapshotError(f"{path}: unreadable or truncated snapshot ({type(error).__name__}: {error})") from error
+    try:
+        return from_named(like, arrays), facts
+    except TreeError as error:
+        raise SnapshotError(f"{path} does not fit the config: {error}") from error
