@@ -110,8 +110,6 @@ def pad(ct, y, x, padding_value, *, padding_config):
 @vjp("concatenate")
 def concatenate(ct, y, *xs, dimension):
     """y = x₀, x₁, … one after the other along ``dimension``.   x̄ₖ = the part of ȳ where xₖ lies."""
-    if len(xs) == 1:
-        return (ct,)
     return tuple(lax.split(ct, [x.shape[dimension] for x in xs], dimension))
 
 

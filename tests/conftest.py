@@ -1,0 +1,26 @@
+"""Strictness for all tests: CPU, float64 where the engine is tested, no silent rank promotion."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+settings.register_profile("repository", deadline=None, derandomize=True, max_examples=25)
+settings.load_profile("repository")
+
+DOUBLE = {"rules", "autodiff"}
+
+
+@pytest.fixture(autouse=True)
+def strict(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Rank promotion raises everywhere; float64 in the tests of rules and transforms."""
+    double = Path(request.path).parent.name in DOUBLE and "tests" in Path(request.path).parts
+    with jax.numpy_rank_promotion("raise"), jax.enable_x64(double):
+        yield

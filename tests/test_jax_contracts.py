@@ -1,0 +1,99 @@
+"""What the engine relies on in JAX's intermediate representation, so that a new JAX fails here with a sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.extend import core
+
+from functional_dl import jaxprs
+from functional_dl.rules.control_flow import scan_layout
+
+
+def only_equation(fun: Any, *args: Any) -> Any:
+    (eqn,) = jax.make_jaxpr(fun)(*args).jaxpr.eqns
+    return eqn
+
+
+def test_scan_operands_are_constants_carry_and_slices() -> None:
+    w, xs = jnp.ones(2), jnp.ones((5, 3))
+    eqn = only_equation(lambda w, c, xs: lax.scan(lambda c, x: (c + jnp.sum(w), x * c), c, xs), w, 0.0, xs)
+    assert scan_layout(eqn.params) == (1, 1), "scan no longer says how many constants and carries it has"
+    assert [v.aval.shape for v in eqn.invars] == [(2,), (), (5, 3)], "scan's operands changed their order"
+    assert [v.aval.shape for v in eqn.outvars] == [(), (5, 3)], "scan's outputs changed their order"
+    assert {"jaxpr", "length", "reverse", "unroll"} <= eqn.params.keys()
+
+
+def test_cond_operands_start_with_the_index() -> None:
+    jaxpr = jax.make_jaxpr(lambda p, x: lax.cond(p, jnp.sin, jnp.cos, x))(True, 1.0).jaxpr
+    eqn = jaxpr.eqns[-1]
+    assert eqn.primitive.name == "cond" and eqn.invars[0].aval.dtype == jnp.int32
+    names = [branch.jaxpr.eqns[0].primitive.name for branch in eqn.params["branches"]]
+    assert names == ["cos", "sin"], "cond's branches are no longer in the order of the index"
+
+
+def test_while_operands_are_constants_then_carry() -> None:
+    jaxpr = jax.make_jaxpr(lambda n, x: lax.while_loop(lambda c: c[0] < n, lambda c: (c[0] + 1, c[1] * x), (0, 1.0)))
+    (eqn,) = jaxpr(3, 2.0).jaxpr.eqns
+    assert (eqn.params["cond_nconsts"], eqn.params["body_nconsts"], len(eqn.invars)) == (1, 1, 4)
+
+
+def test_jit_parameters_can_be_edited() -> None:
+    eqn = only_equation(jax.jit(lambda x: x * 2), 1.0)
+    due = {"jaxpr", "in_shardings", "out_shardings", "in_layouts", "out_layouts", "donated_invars", "name", "inline"}
+    assert due <= eqn.params.keys(), f"jit lost {due - eqn.params.keys()}"
+
+
+def test_inlining_leaves_no_call_behind() -> None:
+    graph = jaxprs.trace(lambda x: [jnp.sin(x) * x], 1.0)
+    staged = jax.make_jaxpr(lambda x: jaxprs.evaluate(graph, [x]))(1.0)
+    assert [e.primitive.name for e in staged.jaxpr.eqns] == ["sin", "mul"]
+
+
+def test_graphs_close_and_open() -> None:
+    table = np.arange(3.0, dtype=np.float32)
+    graph = jaxprs.trace(lambda x: [x * table], jax.core.ShapedArray((3,), jnp.float32))
+    again = jaxprs.open_jaxpr(jaxprs.close(graph))
+    assert len(again.consts) == len(graph.consts)
+    np.testing.assert_array_equal(jaxprs.evaluate(again, [np.ones(3, np.float32)])[0], table)
+
+
+def test_custom_rules_come_with_their_functions() -> None:
+    @jax.custom_jvp
+    def twice(x: Any) -> Any:
+        return 2 * x
+
+    twice.defjvp(lambda p, t: (twice(*p), 3 * t[0]))
+    eqn = only_equation(twice, 1.0)
+    _, jvp = eqn.primitive.get_bind_params(eqn.params)["subfuns"]
+    assert [float(x) for x in jvp.call_wrapped(1.0, 1.0)] == [2.0, 3.0]
+
+    @jax.custom_vjp
+    def thrice(x: Any) -> Any:
+        return 3 * x
+
+    thrice.defvjp(lambda x: (3 * x, (x, x + 1)), lambda r, ct: (ct * r[1],))
+    eqn = only_equation(thrice, 1.0)
+    _, fwd, _ = eqn.primitive.get_bind_params(eqn.params)["subfuns"]
+    found = fwd.call_wrapped(1.0, True)
+    _, tree, forwarded = eqn.params["out_trees"]()
+    assert tree.num_leaves == 2 and len(forwarded) == 2
+    assert [float(x) for x in found] == [2.0, 3.0], "fwd no longer returns own residuals, then outputs"
+
+
+def test_traces_stand_on_each_other() -> None:
+    assert not jaxprs._is_staged()
+    seen = []
+    jax.vmap(lambda x: seen.append(jaxprs._is_staged()) or x)(jnp.ones(2))
+    jax.jit(jax.vmap(lambda x: seen.append(jaxprs._is_staged()) or x))(jnp.ones(2))
+    assert seen == [False, True]
+
+
+@pytest.mark.parametrize("name", ["Var", "Literal", "Primitive", "new_jaxpr_eqn", "jaxprs_in_params", "take_current_trace"])
+def test_public_doors(name: str) -> None:
+    assert hasattr(core, name)
