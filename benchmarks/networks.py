@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ def mlp(depth: int = 4, width: int = 512, batch: int = 128) -> Problem:
     """Dense layers with ReLU on 784 inputs."""
     rng = np.random.default_rng(0)
     sizes = [784, *[width] * depth, 10]
-    params = [{"w": _normal(rng, n, m), "b": jnp.zeros(m)} for n, m in zip(sizes, sizes[1:])]
+    params = [{"w": _normal(rng, n, m), "b": jnp.zeros(m)} for n, m in itertools.pairwise(sizes)]
 
     def loss(params: Any, x: Any, labels: Any) -> Any:
         for layer in params[:-1]:
@@ -50,9 +51,7 @@ def cnn(batch: int = 32) -> Problem:
     rng = np.random.default_rng(0)
     channels = [1, 16, 32, 64]
     params = {
-        "convolutions": [
-            {"w": _normal(rng, 3, 3, n, m), "b": jnp.zeros(m)} for n, m in zip(channels, channels[1:])
-        ],
+        "convolutions": [{"w": _normal(rng, 3, 3, n, m), "b": jnp.zeros(m)} for n, m in itertools.pairwise(channels)],
         "head": {"w": _normal(rng, 3 * 3 * 64, 10), "b": jnp.zeros(10)},
     }
 

@@ -61,7 +61,8 @@ def main() -> None:
             f"{row['flops_jax'] / 1e9:.3f}",
         )
     console.print(table)
-    console.print(f"{environment()}\nwritten to {write('step', rows, f'python -m benchmarks.step --repeats {repeats}')}")
+    path = write("step", rows, f"python -m benchmarks.step --repeats {repeats}")
+    console.print(f"{environment()}\nwritten to {path}")
 
 
 if __name__ == "__main__":

@@ -70,7 +70,8 @@ def main() -> None:
             str(row["equations_jax"]),
         )
     console.print(table)
-    console.print(f"{environment()}\nwritten to {write('tracing', rows, f'python -m benchmarks.tracing --repeats {repeats}')}")
+    path = write("tracing", rows, f"python -m benchmarks.tracing --repeats {repeats}")
+    console.print(f"{environment()}\nwritten to {path}")
 
 
 if __name__ == "__main__":

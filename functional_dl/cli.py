@@ -48,7 +48,8 @@ def _describe(console: Console, config: configs.Config, experiment: Experiment, 
         f"{len(experiment.data.train[0]):,} training and {len(experiment.data.test[0]):,} test examples, "
         f"{experiment.steps:,} steps"
     )
-    console.print(f"running on {jax.default_backend()} ({device.device_kind}, {os.cpu_count()} cores), JAX {jax.__version__}")
+    machine = f"{jax.default_backend()} ({device.device_kind}, {os.cpu_count()} cores)"
+    console.print(f"running on {machine}, JAX {jax.__version__}")
 
 
 def _gradient(console: Console, experiment: Experiment, params: Any, table: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Configs: TOML files and ``key=value`` overrides, validated into frozen models, with errors that name the near miss."""
+"""Configs: TOML files and ``key=value`` overrides, validated into frozen models; errors name the near miss."""
 
 from __future__ import annotations
 

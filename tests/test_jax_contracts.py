@@ -94,6 +94,9 @@ def test_traces_stand_on_each_other() -> None:
     assert seen == [False, True]
 
 
-@pytest.mark.parametrize("name", ["Var", "Literal", "Primitive", "new_jaxpr_eqn", "jaxprs_in_params", "take_current_trace"])
+DOORS = ["Var", "Literal", "Primitive", "new_jaxpr_eqn", "jaxprs_in_params", "take_current_trace"]
+
+
+@pytest.mark.parametrize("name", DOORS)
 def test_public_doors(name: str) -> None:
     assert hasattr(core, name)

@@ -111,7 +111,7 @@ def joint(graph: Graph, wanted: Sequence[bool], seeded: Sequence[bool]) -> Joint
             constvars += ahead.constvars
             consts += ahead.consts
             residuals = outs[len(eqn.outvars) :]
-            names.update(zip(eqn.outvars, outs))
+            names.update(zip(eqn.outvars, outs[: len(eqn.outvars)], strict=True))
             forward[i] = ahead.eqns
         args = [*[ct for ct in cts if ct is not None], *eqn.outvars, *residuals, *eqn.invars]
         results = build.splice(piece.backward, args, eqn.source_info)
@@ -201,9 +201,7 @@ def split(program: Joint) -> tuple[Graph, Graph, list[Any]]:
     )
     kept = [(v, c) for v, c in zip(program.constvars, program.consts, strict=True) if v in read]
     seeds = [ct for ct in program.cotangents if ct is not None]
-    backward = Graph(
-        [*residuals, *seeds], gradients, program.backward, [v for v, _ in kept], [c for _, c in kept]
-    )
+    backward = Graph([*residuals, *seeds], gradients, program.backward, [v for v, _ in kept], [c for _, c in kept])
     return forward, backward, residuals
 
 

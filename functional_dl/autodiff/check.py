@@ -115,13 +115,13 @@ def _check(
     fun: Callable[..., Any], args: Sequence[Any], directions: int, tolerance: float, step: float, seed: int
 ) -> list[OperandCheck]:
     rng = np.random.default_rng(seed)
-    args = tree_map(_double, tuple(args))
+    args = tree_map(lambda x: jax.numpy.asarray(_double(x)), tuple(args))
     paths = [f"args{keystr(path)}" for path, _ in tree_flatten_with_path(args)[0]]
     leaves, tree = tree_flatten(args)
     out, pullback = vjp(fun, *args)
     checks = []
     floating = [i for i, x in enumerate(leaves) if np.issubdtype(x.dtype, np.inexact)]
-    worst = {i: (0.0, 0.0, -1.0) for i in floating}
+    worst = dict.fromkeys(floating, (0.0, 0.0, -1.0))
     bent = dict.fromkeys(floating, 0.0)
 
     def run(values: Sequence[Any]) -> Any:

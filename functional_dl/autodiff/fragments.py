@@ -66,7 +66,7 @@ def fragment(
         active,
         seeded,
         eqn.ctx,
-        jax.config.jax_enable_x64,
+        jax.config.jax_enable_x64,  # type: ignore[attr-defined]  # made at run time
         differentiate,
     )
     build = _remembered if rule.cacheable and _hashable(key) else _remembered.__wrapped__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ def mlp(
     """Dense layers: (N, …) with ``inputs`` entries each → (N, outputs)."""
     sizes = [inputs, *hidden, outputs]
     parts = {"flatten": flatten()}
-    for i, (n, m) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (n, m) in enumerate(itertools.pairwise(sizes)):
         parts[f"dense_{i}"] = dense(n, m, INITIALIZERS[init])
         if i < len(hidden):
             parts[f"activation_{i}"] = function(ACTIVATIONS[activation])
@@ -37,7 +38,7 @@ def mlp(
 def cnn(
     shape: Sequence[int], outputs: int, channels: Sequence[int] = (16, 32), hidden: int = 64, activation: str = "relu"
 ) -> Network:
-    """Convolutions 3×3, each followed by pooling 2×2, then two dense layers: (N, H, W) or (N, H, W, C) → (N, outputs)."""
+    """Convolutions 3×3, each followed by pooling 2×2, then two dense layers: (N, H, W[, C]) → (N, outputs)."""
     height, width, depth = (*shape, 1)[:3]
     parts = {"image": function(lambda x: x if x.ndim == 4 else x[..., None])}
     for i, m in enumerate(channels):
@@ -108,6 +109,4 @@ def transformer(
     return Network(init, apply)
 
 
-ARCHITECTURES: dict[str, Callable[..., Network]] = {
-    f.__name__: f for f in (mlp, cnn, rnn, autoencoder, transformer)
-}
+ARCHITECTURES: dict[str, Callable[..., Network]] = {f.__name__: f for f in (mlp, cnn, rnn, autoencoder, transformer)}

@@ -26,9 +26,7 @@ def self_attention(width: int, heads: int, causal: bool = True) -> Network:
 
     def apply(params: Any, x_BTD: Any) -> Any:
         b, t, d = x_BTD.shape
-        q, k, v = (
-            part.reshape(b, t, heads, d // heads) for part in jnp.split(x_BTD @ params["qkv"], 3, axis=-1)
-        )
+        q, k, v = (part.reshape(b, t, heads, d // heads) for part in jnp.split(x_BTD @ params["qkv"], 3, axis=-1))
         y_BTNH = jax.nn.dot_product_attention(q, k, v, is_causal=causal)
         return y_BTNH.reshape(b, t, d) @ params["out"]
 

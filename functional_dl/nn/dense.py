@@ -31,6 +31,4 @@ def dense(inputs: int, outputs: int, init: Initializer = glorot_uniform, bias: b
 
 def embedding(entries: int, width: int) -> Network:
     """A table row per integer: (…) → (…, width)."""
-    return Network(
-        lambda key: {"table": small_normal(key, (entries, width))}, lambda params, ids: params["table"][ids]
-    )
+    return Network(lambda key: {"table": small_normal(key, (entries, width))}, lambda params, ids: params["table"][ids])

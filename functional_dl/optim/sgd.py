@@ -31,9 +31,7 @@ def sgd(learning_rate: float = 0.1, momentum: float = 0.0, schedule: Schedule | 
 
     def update(state: State, grads: Any) -> State:
         a, beta = rate(state, schedule), state.hyperparameters["momentum"]
-        velocity = jax.tree.map(
-            lambda v, g: beta * v - a * g.astype(jnp.float32), state.moments["velocity"], grads
-        )
+        velocity = jax.tree.map(lambda v, g: beta * v - a * g.astype(jnp.float32), state.moments["velocity"], grads)
         params = jax.tree.map(lambda w, v: (w.astype(jnp.float32) + v).astype(w.dtype), state.params, velocity)
         return State(state.step + 1, params, {"velocity": velocity}, state.hyperparameters)
 

@@ -112,9 +112,7 @@ def clamp(ct: Any, y: Any, low: Any, x: Any, high: Any) -> Cts:
 def select_n(ct: Any, y: Any, which: Any, *cases: Any) -> Cts:
     """y = cases[which].   ȳ goes to the case that was chosen."""
     zero = lax.full_like(ct, 0)
-    return None, *[
-        lax.select_n(which, *[ct if j == i else zero for j in range(len(cases))]) for i in range(len(cases))
-    ]
+    return None, *[lax.select_n(which, *[ct if j == i else zero for j in range(len(cases))]) for i in range(len(cases))]
 
 
 @vjp("complex")

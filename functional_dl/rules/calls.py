@@ -102,9 +102,7 @@ def custom_jvp_call(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     linear = trace(both, *call.in_avals, *[call.in_avals[i].to_tangent_aval() for i in tangents])
     arriving = iter(call.seeded)
     floats = [s for s, a in zip(arriving, call.out_avals, strict=True) if is_float(a)]
-    inner = differentiate(
-        close(linear), (*[False] * n, *[call.active[i] for i in tangents]), (*[False] * m, *floats)
-    )
+    inner = differentiate(close(linear), (*[False] * n, *[call.active[i] for i in tangents]), (*[False] * m, *floats))
 
     def forward(*operands: Any) -> tuple[Sequence[Any], Sequence[Any]]:
         rest = [lax.full(call.in_avals[i].shape, 0, call.in_avals[i].dtype) for i in tangents]
@@ -219,5 +217,3 @@ def optimization_barrier(ct: Any, y: Any, *operands: Any) -> Any:
     seeds = [c for c in ct if c is not None]
     tied = iter(lax.optimization_barrier(seeds))
     return [None if c is None else next(tied) for c in ct]
-
-

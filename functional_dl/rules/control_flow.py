@@ -70,8 +70,10 @@ def scan(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     stacked: list[tuple[str, int]] = []
     for source in inner.sources:
         kind, i = source
-        at_hand = (kind == "input" and not w <= i < w + c) or (kind == "output" and i >= c) or (
-            kind == "stored" and outs + i in invariant
+        at_hand = (
+            (kind == "input" and not w <= i < w + c)
+            or (kind == "output" and i >= c)
+            or (kind == "stored" and outs + i in invariant)
         )
         if not at_hand and source not in stacked:
             stacked.append(source)
@@ -200,9 +202,7 @@ def cond(call: Call, differentiate: Callable[..., Any]) -> Augmented:
 
             return run
 
-        functions = [
-            narrow(back(p, m, len(operands) - 1, len(residuals))) for p, m in zip(parts, taken, strict=True)
-        ]
+        functions = [narrow(back(p, m, len(operands) - 1, len(residuals))) for p, m in zip(parts, taken, strict=True)]
         values = [*[operands[1 + i] for i in ins], *[ys[j] for j in results], *residuals, *[cts[j] for j in seeds]]
         found = dict(zip(targets, bind(operands[0], functions, values), strict=True))
         return [None, *[found.get(i) for i in range(len(operands) - 1)]]
@@ -229,4 +229,3 @@ def while_loop(call: Call, differentiate: Callable[..., Any]) -> Augmented:
             "much to keep. Use jax.lax.scan, or jax.lax.fori_loop with constant bounds."
         )
     return Augmented(None, lambda cts, ys, residuals, *operands: [None] * len(operands))
-

@@ -1,10 +1,9 @@
-"""The rule of conv_general_dilated: each cotangent of a convolution is one convolution, groups and dilations included."""
+"""The rule of conv_general_dilated: each cotangent of a convolution is one convolution, with groups and dilations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from jax import Array, lax
 
 from functional_dl.rules.contractions import cast_cotangent

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 from jax import lax
+from jax.extend.core import primitives
 
 from functional_dl.jaxprs import is_float
 from functional_dl.rules.table import vjp
@@ -15,6 +16,9 @@ __all__: list[str] = []
 
 Cts = tuple[Any, ...]
 
+# 1 − x² as one primitive, accurate near 1: from JAX 0.11 on.
+_ONE_MINUS_SQUARE = getattr(primitives, "one_minus_square_p", None)
+
 
 @vjp("neg")
 def neg(ct: Any, y: Any, x: Any) -> Cts:
@@ -22,7 +26,7 @@ def neg(ct: Any, y: Any, x: Any) -> Cts:
     return (lax.neg(ct),)
 
 
-@vjp("copy", "copy_p")
+@vjp("copy")
 def copy(ct: Any, y: Any, x: Any) -> Cts:
     """y = x.   x̄ = ȳ."""
     return (ct,)
@@ -70,9 +74,9 @@ def conj(ct: Any, y: Any, x: Any, *, input_dtype: Any) -> Cts:
 
 @vjp("abs")
 def abs_(ct: Any, y: Any, x: Any) -> Cts:
-    """y = |x|.   x̄ = ȳ sign x;  for complex x, ȳ x*/|x|, and 0 at 0."""
+    """y = |x|.   x̄ = ȳ for x ≥ 0, −ȳ below, as JAX has it at 0;  for complex x, ȳ x*/|x|, and 0 at 0."""
     if not jax.numpy.iscomplexobj(x):
-        return (ct * lax.sign(x),)
+        return (lax.select(x >= 0, ct, lax.neg(ct)),)
     size = lax.complex(lax.select(y == 0, lax.full_like(y, 1), y), lax.full_like(y, 0))
     return (lax.complex(ct, lax.full_like(ct, 0)) * (lax.conj(x) / size),)
 
@@ -81,6 +85,12 @@ def abs_(ct: Any, y: Any, x: Any) -> Cts:
 def square(ct: Any, y: Any, x: Any) -> Cts:
     """y = x².   x̄ = 2x ȳ."""
     return (ct * (x * 2),)
+
+
+@vjp("one_minus_square")
+def one_minus_square(ct: Any, y: Any, x: Any) -> Cts:
+    """y = 1 − x² (JAX from 0.11 on).   x̄ = −2x ȳ."""
+    return (ct * (x * -2),)
 
 
 @vjp("sqrt")
@@ -194,7 +204,8 @@ def cosh(ct: Any, y: Any, x: Any) -> Cts:
 @vjp("tanh")
 def tanh(ct: Any, y: Any, x: Any, *, accuracy: Any) -> Cts:
     """y = tanh x.   x̄ = ȳ (1 − y²), as a product so that it stays accurate where |y| is near 1."""
-    return (ct * ((1 + y) * (1 - y)),)
+    slope = (1 + y) * (1 - y) if _ONE_MINUS_SQUARE is None else _ONE_MINUS_SQUARE.bind(y)
+    return (ct * slope,)
 
 
 @vjp("asinh")

@@ -163,7 +163,5 @@ def _winners(x: Array, select: Any, windows: _Windows) -> Array:
         keep = select.bind(kept[0], new[0])
         return lax.select(keep, kept[0], new[0]), lax.select(keep, kept[1], new[1])
 
-    _, winners = lax.reduce_window(
-        (x, indices), (_worst(x, select), index_dtype.type(x.size)), better, *windows
-    )
+    _, winners = lax.reduce_window((x, indices), (_worst(x, select), index_dtype.type(x.size)), better, *windows)
     return lax.expand_dims(winners, (winners.ndim,))

@@ -117,7 +117,8 @@ def _optimizer(config: Config, steps: int) -> optim.Optimizer:
         schedule = optim.schedules.cosine(steps)
     elif config.optimizer.schedule == "warmup_cosine":
         schedule = optim.schedules.warmup_cosine(steps, config.optimizer.warmup)
-    make: Callable[..., optim.Optimizer] = {"sgd": optim.sgd, "adam": optim.adam}[config.optimizer.name]
+    makers: dict[str, Callable[..., optim.Optimizer]] = {"sgd": optim.sgd, "adam": optim.adam}
+    make = makers[config.optimizer.name]
     optimizer = make(**options, schedule=schedule)
     clip = config.optimizer.clip
     return optimizer if clip is None else optim.clip_by_global_norm(optimizer, clip)

@@ -114,14 +114,14 @@ def train(
             since, clock, fresh = done, now, False
         stop = stopping()
         if sampler.position == 0 and not stop:
-            line = {
+            summary: dict[str, Any] = {
                 "step": done,
                 "epoch": sampler.epoch,
                 "train": evaluate(measure, state.params, experiment.data.train),
                 "test": evaluate(measure, state.params, experiment.data.test),
             }
-            run.append(line)
-            evaluations.append(line)
+            run.append(summary)
+            evaluations.append(summary)
             save()
             since, clock = done, time.perf_counter()
         if stop:

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 try:
-    import matplotlib
     from matplotlib.figure import Figure
 except ImportError:  # the extra "plots" is not installed
-    matplotlib = None
+    Figure = None
 
 __all__ = ["learning_curve"]
 
@@ -27,7 +26,7 @@ def learning_curve(lines: list[dict[str, Any]], title: str, path: Path, referenc
       Whether it was drawn: not without matplotlib, nor before the first evaluation.
     """
     evaluations = [line for line in lines if "test" in line]
-    if matplotlib is None or not evaluations:
+    if Figure is None or not evaluations:
         return False
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     losses = figure.add_subplot()

@@ -52,7 +52,8 @@ def restore(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
         raise SnapshotError(f"{path}: no such snapshot")
     try:
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            names = file.keys()
+            arrays = {name: file.get_tensor(name) for name in names}
             facts = json.loads((file.metadata() or {})["facts"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise SnapshotError(f"{path}: unreadable or truncated snapshot ({type(error).__name__}: {error})") from error

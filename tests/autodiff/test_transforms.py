@@ -195,7 +195,7 @@ def test_jacrev() -> None:
     x, y = jnp.asarray(normal(3)), jnp.asarray(normal(2))
     assert_tree_close(fdl.jacrev(fun)(x, y), jax.jacrev(fun)(x, y))
     assert_tree_close(fdl.jacrev(fun, (0, 1))(x, y), jax.jacrev(fun, (0, 1))(x, y))
-    with_aux = lambda x: (x**2, {"aux": x})  # noqa: E731
+    with_aux = lambda x: (x**2, {"aux": x})
     assert_tree_close(fdl.jacrev(with_aux, has_aux=True)(x), jax.jacrev(with_aux, has_aux=True)(x))
 
 

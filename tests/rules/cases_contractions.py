@@ -1,88 +1,84 @@
-"""Cases for contractions, convolutions and pooling windows."""
+"""Cases of dot_general: every arrangement of batch, contracted and kept axes, mixed dtypes, precisions, empty axes."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from tests.rules.contract import Case, case, complex_normal, normal
 
-__all__ = ["CASES", "KINKS"]
+__all__ = ["CASES"]
 
 
-def dot(contract: Any, batch: Any) -> Any:
-    return lambda a, b: lax.dot_general(a, b, (contract, batch))
+def _dot(contract, batch=((), ()), **how):
+    return lambda a, b: lax.dot_general(a, b, (contract, batch), **how)
 
 
-def convolve(strides: Any, padding: Any, numbers: Any, **options: Any) -> Any:
-    return lambda x, w: lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=numbers, **options)
+def _mixed(a_dtype, b_dtype, **how):
+    """Operands of two dtypes: their cotangents go back through the conversions."""
+    return lambda a, b: lax.dot_general(a.astype(a_dtype), b.astype(b_dtype), (((1,), (0,)), ((), ())), **how)
 
 
-def pool(operation: Any, start: float, window: Any, strides: Any, padding: Any, **options: Any) -> Any:
-    return lambda x: lax.reduce_window(x, start, operation, window, strides, padding, **options)
-
-
-NHWC = ("NHWC", "HWIO", "NHWC")
-NCHW = ("NCHW", "OIHW", "NCHW")
-IMAGE = normal(2, 6, 7, 4)
-KERNEL = normal(3, 2, 4, 6)
-FULL, STEP = (1, 2, 3, 1), (1, 2, 2, 1)
-AROUND = ((0, 0), (1, 0), (1, 1), (0, 0))
-
-
-def pooled_slope(x: Any) -> Any:
-    """A program that holds select_and_scatter_add."""
-    return jax.grad(lambda x: jnp.sum(jnp.sin(pool(lax.max, -jnp.inf, FULL, STEP, AROUND)(x))))(x)
-
-
-def gathered(x: Any, t: Any) -> Any:
-    """A program that holds select_and_gather_add."""
-    return jax.jvp(pool(lax.max, -jnp.inf, FULL, STEP, AROUND), (x,), (t,))[1]
-
+_A, _B = normal(3, 5), normal(5, 4)
+_HIGH = (lax.Precision.HIGHEST, lax.Precision.DEFAULT)
 
 CASES: list[Case] = [
-    case("dot_general", dot(((1,), (0,)), ((), ())), normal(3, 4), normal(4, 5)),
-    case("dot_general", dot(((0,), (1,)), ((), ())), normal(4, 3), normal(5, 4), label="transposed"),
-    case("dot_general", dot(((2,), (1,)), ((0,), (0,))), normal(2, 3, 4), normal(2, 4, 5), label="batch"),
-    case("dot_general", dot(((3, 1), (0, 2)), ((2,), (3,))), normal(3, 4, 2, 5), normal(5, 6, 4, 2), label="mixed axes"),
-    case("dot_general", dot(((1, 2), (2, 0)), ((), ())), normal(3, 4, 2), normal(2, 5, 4), label="two, permuted"),
-    case("dot_general", dot(((), ()), ((), ())), normal(3), normal(2, 4), label="outer"),
-    case("dot_general", dot(((1,), (0,)), ((), ())), complex_normal(3, 4), complex_normal(4, 5), label="complex"),
-    case("conv_general_dilated", convolve((1, 1), "SAME", NHWC), IMAGE, KERNEL),
-    case("conv_general_dilated", convolve((2, 3), "VALID", NHWC), IMAGE, KERNEL, label="strides"),
-    case("conv_general_dilated", convolve((2, 1), ((1, 3), (0, 2)), NHWC), IMAGE, KERNEL, label="padding"),
-    case("conv_general_dilated", convolve((1, 2), ((-1, 1), (2, -1)), NHWC), IMAGE, KERNEL, label="negative padding"),
-    case("conv_general_dilated", convolve((1, 2), "SAME", NHWC, rhs_dilation=(2, 1)), IMAGE, KERNEL, label="dilated"),
-    case("conv_general_dilated", convolve((2, 1), ((1, 1), (0, 1)), NHWC, lhs_dilation=(2, 3)), IMAGE, KERNEL, label="base"),
-    case("conv_general_dilated", convolve((1, 2), "SAME", NCHW), normal(2, 4, 6, 7), normal(6, 4, 3, 2), label="NCHW"),
-    case("conv_general_dilated", convolve((2,), "SAME", ("NWC", "WIO", "NWC")), normal(2, 7, 3), normal(3, 3, 4), label="1D"),
-    case("conv_general_dilated", convolve((1, 2, 1), "SAME", ("NDHWC", "DHWIO", "NDHWC")), normal(1, 3, 4, 5, 2),
-         normal(2, 3, 2, 2, 3), label="3D"),
-    case("conv_general_dilated", convolve((2, 1), "SAME", NHWC, feature_group_count=2), IMAGE, normal(3, 2, 2, 6),
-         label="feature groups"),
-    case("conv_general_dilated", convolve((1, 1), "SAME", NHWC, feature_group_count=4), IMAGE, normal(3, 2, 1, 8),
-         label="depthwise"),
-    case("conv_general_dilated", convolve((1, 2), "SAME", NCHW, feature_group_count=2), normal(2, 4, 6, 7),
-         normal(6, 2, 3, 2), label="NCHW groups"),
-    case("conv_general_dilated", convolve((2, 1), "SAME", NHWC, batch_group_count=2), normal(4, 6, 7, 3),
-         normal(3, 2, 3, 4), label="batch groups"),
-    case("conv_general_dilated", convolve((1, 1), "SAME", NHWC), complex_normal(1, 4, 5, 2), complex_normal(3, 2, 2, 3),
-         label="complex"),
-    case("reduce_window_sum", pool(lax.add, 0.0, FULL, STEP, AROUND), IMAGE),
-    case("reduce_window_sum", pool(lax.add, 0.0, FULL, STEP, "VALID", window_dilation=(1, 2, 2, 1)), IMAGE, label="dilated"),
-    case("reduce_window_sum", pool(lax.add, 0.0, FULL, STEP, "SAME", base_dilation=(1, 2, 1, 1)), IMAGE, label="base"),
-    case("reduce_window_max", pool(lax.max, -np.inf, FULL, STEP, AROUND), IMAGE),
-    case("reduce_window_max", pool(lax.max, -np.inf, (1, 2, 2, 1), (1, 2, 2, 1), "VALID"), IMAGE, label="disjoint"),
-    case("reduce_window_min", pool(lax.min, np.inf, FULL, STEP, AROUND), IMAGE),
-    case("select_and_scatter_add", pooled_slope, IMAGE),
-    case("select_and_gather_add", gathered, IMAGE, 2 * IMAGE),
-]  # fmt: skip
-
-KINKS: list[Case] = [
-    case("reduce_window_max", pool(lax.max, -np.inf, (1, 2, 2, 1), (1, 1, 1, 1), "VALID"), np.round(IMAGE), label="ties",
-         numeric=False),
-]  # fmt: skip
+    case("dot_general", lambda a, b: a @ b, _A, _B, label="matrix matrix"),
+    case("dot_general", lambda a, b: a @ b, _A, normal(5), label="matrix vector"),
+    case("dot_general", lambda a, b: a @ b, normal(3), _A, label="vector matrix"),
+    case("dot_general", lambda a, b: a @ b, normal(3), normal(3, seed=1), label="vector vector"),
+    case("dot_general", lambda a: a.T @ a, _A, label="with itself"),
+    case("dot_general", _dot(((0,), (0,))), _A, normal(3, 4), label="both first"),
+    case("dot_general", _dot(((1,), (1,))), _A, normal(4, 5), label="both last"),
+    case("dot_general", _dot(((0,), (1,))), _A, normal(4, 3), label="first and last"),
+    case("dot_general", _dot(((), ())), _A, normal(2, 4), label="outer"),
+    case("dot_general", _dot(((2,), (1,)), ((0,), (0,))), normal(2, 3, 5), normal(2, 5, 4), label="batch"),
+    case("dot_general", _dot(((0,), (2,)), ((2,), (1,))), normal(5, 3, 2), normal(4, 2, 5), label="batch last"),
+    case(
+        "dot_general",
+        _dot(((3, 1), (0, 2)), ((0, 2), (3, 1))),
+        normal(2, 3, 4, 5),
+        normal(5, 4, 3, 2, 6),
+        label="two batch, two contracted, crossed",
+    ),
+    case("dot_general", _dot(((2, 0), (1, 2))), normal(2, 3, 4), normal(5, 4, 2), label="two contracted, crossed"),
+    case("dot_general", _dot(((0, 1), (1, 0))), _A, normal(5, 3), label="all contracted"),
+    case("dot_general", _dot(((), ()), ((0, 1), (1, 0))), _A, normal(5, 3), label="all batch"),
+    case("dot_general", lambda a, b: jnp.einsum("bthd,bshd->bhts", a, b), normal(2, 3, 4, 5), normal(2, 6, 4, 5)),
+    case("dot_general", lambda a, b: jnp.einsum("bhts,bshd->bthd", a, b), normal(2, 4, 3, 6), normal(2, 6, 4, 5)),
+    case("dot_general", _dot(((1,), (0,)), precision=_HIGH), _A, _B, label="two precisions"),
+    case("dot_general", _dot(((1,), (1,)), precision=_HIGH), _A, normal(4, 5), label="two precisions, swapped"),
+    case("dot_general", _dot(((1,), (0,)), precision="highest"), _A, _B, label="precision"),
+    case(
+        "dot_general",
+        _mixed(np.float32, np.float32, preferred_element_type=np.float64),
+        _A,
+        _B,
+        label="wider result",
+        numeric=False,
+    ),
+    case("dot_general", _mixed(np.float32, np.float64), _A, _B, label="mixed dtypes", numeric=False),
+    case(
+        "dot_general",
+        _mixed(jnp.bfloat16, np.float32, preferred_element_type=np.float32),
+        _A,
+        _B,
+        label="bfloat16 and float32",
+        numeric=False,
+    ),
+    case(
+        "dot_general",
+        _mixed(np.float64, np.float64, preferred_element_type=np.float32),
+        _A,
+        _B,
+        label="narrower result",
+        numeric=False,
+    ),
+    case("dot_general", _dot(((1,), (0,))), _A, complex_normal(5, 4), label="real and complex"),
+    case("dot_general", _dot(((1,), (0,))), complex_normal(3, 5), complex_normal(5, 4), label="complex"),
+    case("dot_general", lambda b: lax.dot(np.arange(15).reshape(3, 5), b), _B, label="integers"),
+    case("dot_general", _dot(((1,), (0,))), normal(3, 0), normal(0, 4), label="empty contracted"),
+    case("dot_general", _dot(((1,), (0,))), normal(0, 5), _B, label="empty kept"),
+    case("dot_general", _dot(((2,), (1,)), ((0,), (0,))), normal(0, 3, 5), normal(0, 5, 4), label="empty batch"),
+]

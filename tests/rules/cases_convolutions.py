@@ -71,7 +71,5 @@ CASES: list[Case] = [
     _c(_conv((1,), "VALID"), normal(2, 3, 2), _W1, "window larger than the operand"),
     _c(_conv((1,), "VALID"), normal(2, 0, 9), normal(4, 0, 3), "no features"),
     _c(jnp.convolve, normal(7), normal(3), "numpy"),
-    _c(
-        lambda x, w: lax.conv_transpose(x, w, (2, 3), "SAME"), normal(2, 3, 4, 3), normal(3, 2, 3, 5), "conv_transpose"
-    ),
+    _c(lambda x, w: lax.conv_transpose(x, w, (2, 3), "SAME"), normal(2, 3, 4, 3), normal(3, 2, 3, 5), "conv_transpose"),
 ]

@@ -63,7 +63,10 @@ def _write_batched(scatter, indices, **how):
 
 
 _PAIRS_IN, _PAIRS_OUT = np.array([[0, 1], [2, 0], [0, 1]]), np.array([[0, 1], [4, -1], [2, 2]])
-_COLUMNS_IN, _COLUMNS_OUT = np.array([[[4], [0]], [[1], [1]], [[3], [2]]]), np.array([[[4], [9]], [[-1], [1]], [[3], [5]]])
+_COLUMNS_IN, _COLUMNS_OUT = (
+    np.array([[[4], [0]], [[1], [1]], [[3], [2]]]),
+    np.array([[[4], [9]], [[-1], [1]], [[3], [5]]]),
+)
 
 CASES: list[Case] = [
     case("gather", lambda x: x[_IN], X, label="rows"),
@@ -83,7 +86,9 @@ CASES: list[Case] = [
     case("dynamic_slice", lambda x: lax.dynamic_index_in_dim(x, 1, 1), complex_normal(3, 5), label="complex"),
     case("dynamic_slice", lambda x: lax.dynamic_slice(x, (1, 2), (2, 0)), X, label="empty"),
     case("dynamic_update_slice", lambda x, u: lax.dynamic_update_slice(x, u, (1, 2)), X, normal(2, 3)),
-    case("dynamic_update_slice", lambda x, u: lax.dynamic_update_slice(x, u, (2, -1)), X, normal(2, 3), label="clamped"),
+    case(
+        "dynamic_update_slice", lambda x, u: lax.dynamic_update_slice(x, u, (2, -1)), X, normal(2, 3), label="clamped"
+    ),
     case("dynamic_update_slice", lambda x, u: lax.dynamic_update_slice(x, u, (1, 2)), X, normal(0, 3), label="empty"),
 ]
 for _mode in _MODES:
@@ -91,9 +96,7 @@ for _mode in _MODES:
     for _bounds in _where:
         _pairs, _columns = (_PAIRS_IN, _COLUMNS_IN) if _bounds == "in" else (_PAIRS_OUT, _COLUMNS_OUT)
         _name = f"{_mode}, {_bounds} of bounds" if _bounds == "out" else f"{_mode}, in bounds"
-        CASES.append(
-            case("gather", _window(_mode, _pairs, fill_value=0), normal(3, 4, 5), label=f"windows, {_name}")
-        )
+        CASES.append(case("gather", _window(_mode, _pairs, fill_value=0), normal(3, 4, 5), label=f"windows, {_name}"))
         CASES.append(case("gather", _along_batch(_mode, _columns[:, 0]), X, label=f"batching dims, {_name}"))
 
 _SCATTERS = {
@@ -129,7 +132,9 @@ CASES += [
     case("scatter", _write(lax.scatter, [2, -4, 5, 0, 0], mode="fill"), X, normal(5, 5), label="dropped"),
     case("scatter", _write_windows(lax.scatter, [[0, 1], [1, 2], [1, 9]]), X, normal(3, 2, 2), label="overlapping"),
     case("scatter", _write_batched(lax.scatter, _COLUMNS_IN[..., 0]), X, normal(3, 2), label="batching dims"),
-    case("scatter", _write(lax.scatter, [2, 0, 2]), complex_normal(3, 5), complex_normal(3, 5, seed=3), label="complex"),
+    case(
+        "scatter", _write(lax.scatter, [2, 0, 2]), complex_normal(3, 5), complex_normal(3, 5, seed=3), label="complex"
+    ),
     case("scatter-mul", _write(lax.scatter_mul, [2, 0], unique_indices=True), X, normal(2, 5), label="unique"),
     case("scatter-mul", _write(lax.scatter_mul, [2, 7], unique_indices=True), X, normal(2, 5), label="dropped"),
     case("scatter-mul", lambda x: jnp.asarray(x).at[_IN].multiply(uniform(1, 2, 4, 5)), X, label="repeated, constant"),

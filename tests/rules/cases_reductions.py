@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from jax import lax
 
@@ -12,8 +15,12 @@ __all__ = ["CASES", "KINKS"]
 X = normal(2, 3, 4)
 
 
-def reduced(operation: str, axes: tuple[int, ...]):  # noqa: ANN201
+def reduced(operation: str, axes: tuple[int, ...]):
     return lambda x: getattr(lax, operation)(x, axes)
+
+
+def cumulated(operation: str, axis: int, reverse: bool) -> Callable[[Any], Any]:
+    return lambda x: getattr(lax, operation)(x, axis=axis, reverse=reverse)
 
 
 ZEROS = np.array([[0.0, 2.0, 3.0, 0.0], [1.0, 0.0, 3.0, 2.0], [1.0, 2.0, 3.0, 4.0]])
@@ -29,7 +36,7 @@ CASES: list[Case] = [
     case("reduce_prod", reduced("reduce_prod", (1,)), complex_normal(3, 5), label="complex"),
     case("reduce_prod", reduced("reduce_prod", (1,)), ZEROS, label="zeros"),
     *[
-        case(name, lambda x, f=getattr(lax, name), a=axis, r=reverse: f(x, axis=a, reverse=r), X, label=f"{axis}{reverse}")
+        case(name, cumulated(name, axis, reverse), X, label=f"{axis}{'r' if reverse else ''}")
         for name in ("cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp")
         for axis, reverse in ((0, False), (2, True))
     ],

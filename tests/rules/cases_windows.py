@@ -66,7 +66,9 @@ for _name in _REDUCERS:
     ]
 
 CASES += [
-    case("reduce_window_sum", _pool("reduce_window_sum", (2, 2), (1, 1), "SAME"), complex_normal(3, 5), label="complex"),
+    case(
+        "reduce_window_sum", _pool("reduce_window_sum", (2, 2), (1, 1), "SAME"), complex_normal(3, 5), label="complex"
+    ),
     case("reduce_window_sum", _pool("reduce_window_sum", (2,), (2,), ((-1, -2),)), normal(9), label="negative padding"),
     case("reduce_window_sum", _pool("reduce_window_sum", (2,), (3,), ((-1, 2),)), normal(9), label="mixed padding"),
     case("select_and_scatter_add", _select(primitives.ge_p, (3,), (2,), ((1, 1),)), normal(4), normal(7), label="max"),

@@ -1,0 +1,131 @@
+"""The command line: training, exact resumption, interruption, and one clear line for every bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+CONFIG = """
+name = "small"
+[data]
+name = "digits"
+[model]
+architecture = "mlp"
+hidden = [12]
+[optimizer]
+name = "adam"
+learning_rate = 0.01
+schedule = "cosine"
+[training]
+epochs = 4
+batch = 64
+log_every = 5
+"""
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "functional_dl.cli", *arguments],
+        cwd=folder, env=environment(), capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    root = str(Path(__file__).parent.parent)
+    return {**os.environ, "PYTHONPATH": root, "JAX_PLATFORMS": "cpu", "COLUMNS": "200"}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a config and one finished run."""
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "small.toml").write_text(CONFIG)
+    done = run(folder, "train", "small.toml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_train_writes_a_run_folder(trained: Path) -> None:
+    path = trained / "runs/small-1"
+    assert {p.name for p in path.iterdir()} >= {"config.toml", "metrics.jsonl", "snapshot.safetensors"}
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines if "test" in line] == [1, 2, 3, 4]
+    assert lines[-1]["test"]["accuracy"] > 0.8
+    assert {"loss", "gradient_norm", "update_ratio", "accuracy"} <= lines[0].keys()
+
+
+def test_check_prints_the_largest_difference(trained: Path) -> None:
+    done = run(trained, "check", "small.toml", "model.hidden=[5]")
+    assert done.returncode == 0
+    assert "largest relative difference" in done.stdout and "dense_0/kernel" in done.stdout
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(trained: Path, tmp_path: Path) -> None:
+    """Interrupted in the middle of an epoch and resumed, it ends with the very bytes of the uninterrupted run."""
+    (tmp_path / "small.toml").write_text(CONFIG)
+    child = subprocess.Popen(
+        [sys.executable, "-m", "functional_dl.cli", "train", "small.toml", "training.epochs=4"],
+        cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    metrics = tmp_path / "runs/small-1/metrics.jsonl"
+    while not (metrics.is_file() and metrics.stat().st_size) and child.poll() is None:
+        time.sleep(0.002)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=120)
+    if child.returncode == 130:  # 0 if it was quicker than the signal
+        assert "stopped and saved" in out, out + err
+    done = run(tmp_path, "train", "--resume", "runs/small-1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("snapshot.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "runs/small-1" / name).read_bytes() == (trained / "runs/small-1" / name).read_bytes()
+
+
+BAD = [
+    ("missing file", ["train", "smal.toml"], "smal.toml: no such file; did you mean small.toml?"),
+    (
+        "unknown key",
+        ["train", "small.toml", "optimizer.learning_rat=1"],
+        "small.toml [optimizer]: unknown key learning_rat; did you mean learning_rate?",
+    ),
+    ("unknown section", ["train", "small.toml", "trainin.epochs=1"], "unknown key trainin; did you mean training?"),
+    ("wrong type", ["train", "small.toml", "training.epochs='many'"], "small.toml [training]: epochs = 'many'"),
+    ("wrong value", ["train", "small.toml", "optimizer.learning_rate=-1.0"], "greater than 0"),
+    ("architecture", ["train", "small.toml", "model.architecture=mpl"], "unknown architecture 'mpl'; did you mean mlp?"),
+    ("together", ["train", "small.toml", "data={name='stdlib'}"], "does not go with"),
+    ("batch", ["train", "small.toml", "training.batch=100000"], "batch size 100000 for 1438 examples"),
+    ("override", ["train", "small.toml", "epochs"], "due is key=value"),
+    ("no run", ["train", "--resume", "runs/none"], "not a run folder"),
+    ("shapes", ["train", "--resume", "runs/small-1", "model.hidden=[7]"], "params/dense_0/bias is float32[12], due is float32[7]"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "arguments", "words"), BAD, ids=[b[0] for b in BAD])
+def test_bad_input_is_one_line_and_code_2(trained: Path, kind: str, arguments: list[str], words: str) -> None:
+    before = {p: p.stat().st_mtime_ns for p in trained.rglob("*")}
+    done = run(trained, *arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert words in lines[-1] and len(lines) == 1 and "Traceback" not in done.stderr
+    assert {p: p.stat().st_mtime_ns for p in trained.rglob("*")} == before
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "not TOML"])
+def test_damaged_files_are_refused(trained: Path, tmp_path: Path, damage: str) -> None:
+    (tmp_path / "small.toml").write_text(CONFIG)
+    folder = tmp_path / "runs/small-1"
+    folder.mkdir(parents=True)
+    content = (trained / "runs/small-1/snapshot.safetensors").read_bytes()
+    (folder / "snapshot.safetensors").write_bytes(content[:-100] if damage == "truncated" else b"\x80\x04N.")
+    config = (trained / "runs/small-1/config.toml").read_text()
+    (folder / "config.toml").write_text(config if damage != "not TOML" else "name = ")
+    done = run(tmp_path, "train", "--resume", "runs/small-1")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    due = "not valid TOML" if damage == "not TOML" else "unreadable or truncated snapshot"
+    assert due in done.stderr
