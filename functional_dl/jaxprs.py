@@ -22,6 +22,7 @@ __all__ = [
     "Graph",
     "Literal",
     "Var",
+    "bind_trailing",
     "close",
     "count_equations",
     "dependent_outputs",
@@ -188,6 +189,16 @@ def dependent_outputs(closed: Any, active: Sequence[bool]) -> list[bool]:
         if any(type(v) is not Literal and v in live for v in eqn.invars):
             live.update(v for v in eqn.outvars if is_float(v.aval))
     return [type(v) is not Literal and v in live for v in closed.jaxpr.outvars]
+
+
+def bind_trailing(graph: Graph, leading: int) -> Graph:
+    """``graph`` as a program of its ``leading`` inputs, with zeros for those of the others that it reads."""
+    inputs, rest = graph.inputs[:leading], graph.inputs[leading:]
+    read = {v for eqn in graph.eqns for v in eqn.invars if type(v) is not Literal}
+    read.update(v for v in graph.outputs if type(v) is not Literal)
+    missing = [v for v in rest if v in read]
+    zeros = [np.zeros(v.aval.shape, v.aval.dtype) for v in missing]
+    return Graph(inputs, graph.outputs, graph.eqns, [*graph.constvars, *missing], [*graph.consts, *zeros])
 
 
 def invariant_outputs(closed: Any, leading: int, first: int) -> tuple[Graph, list[int]]:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from functional_dl import rules
-from functional_dl.jaxprs import Graph, Literal, describe, prune, source_line, trace
+from functional_dl.jaxprs import Graph, Literal, Var, describe, prune, source_line, trace
 
 __all__ = ["Fragment", "fragment"]
 
@@ -130,7 +130,9 @@ def _local(rule: rules.Rule, call: rules.Call) -> Fragment:
 
 def _structural(rule: rules.Rule, call: rules.Call, differentiate: Callable[..., Any]) -> Fragment:
     assert rule.fun is not None
-    augmented: rules.Augmented = rule.fun(call, differentiate)
+    augmented: rules.Augmented | rules.Spliced = rule.fun(call, differentiate)
+    if isinstance(augmented, rules.Spliced):
+        return _spliced(augmented, call)
     forward: Graph | None = None
     n, m, r = sum(call.seeded), len(call.out_avals), 0
     if augmented.forward is not None:
@@ -155,6 +157,16 @@ def _structural(rule: rules.Rule, call: rules.Call, differentiate: Callable[...,
     if forward is not None:
         _drop_unread(forward, backward, m, n + m, r)
     return Fragment(forward, backward, tuple(targets))
+
+
+def _spliced(found: rules.Spliced, call: rules.Call) -> Fragment:
+    """Graphs that a rule had ready, in the order of arguments that fragments have."""
+    graph, n = found.backward, sum(call.seeded)
+    count = len(graph.inputs) - n
+    ys, operands = ([Var(a) for a in avals] for avals in (call.out_avals, call.in_avals))
+    inputs = [*graph.inputs[count:], *ys, *graph.inputs[:count], *operands]
+    backward = Graph(inputs, graph.outputs, graph.eqns, graph.constvars, graph.consts)
+    return Fragment(found.forward, backward, found.targets)
 
 
 def _drop_unread(forward: Graph, backward: Graph, outs: int, start: int, count: int) -> None:

@@ -15,10 +15,21 @@ from functional_dl.rules import (
     sorting,
     windows,
 )
-from functional_dl.rules.table import Augmented, Call, Rule, RuleError, entries, lookup, structural, vjp, zero
+from functional_dl.rules.table import (
+    Augmented,
+    Call,
+    Rule,
+    RuleError,
+    Spliced,
+    entries,
+    lookup,
+    structural,
+    vjp,
+    zero,
+)
 
 __all__ = [
-    "Augmented", "Call", "Rule", "RuleError", "arithmetic", "calls", "contractions", "control_flow", "convolutions",
-    "cumulative", "elementwise", "entries", "indexing", "lookup", "nondifferentiable", "reductions", "shapes",
-    "sorting", "structural", "vjp", "windows", "zero",
+    "Augmented", "Call", "Rule", "RuleError", "Spliced", "arithmetic", "calls", "contractions", "control_flow",
+    "convolutions", "cumulative", "elementwise", "entries", "indexing", "lookup", "nondifferentiable", "reductions",
+    "shapes", "sorting", "structural", "vjp", "windows", "zero",
 ]  # fmt: skip

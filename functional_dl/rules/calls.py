@@ -11,8 +11,8 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jax.interpreters import ad
 
-from functional_dl.jaxprs import Graph, close, evaluate, is_float, open_jaxpr, prune, trace
-from functional_dl.rules.table import Augmented, Call, structural, vjp
+from functional_dl.jaxprs import Graph, bind_trailing, close, evaluate, is_float, open_jaxpr, prune, trace
+from functional_dl.rules.table import Augmented, Call, Spliced, structural, vjp
 
 __all__: list[str] = []
 
@@ -80,8 +80,8 @@ def _unstated_sharding() -> Any:
     return jax.make_jaxpr(jax.jit(lambda x: x))(0.0).eqns[0].params["in_shardings"][0]
 
 
-@structural("custom_jvp_call")
-def custom_jvp_call(call: Call, differentiate: Callable[..., Any]) -> Augmented:
+@structural("custom_jvp_call", cacheable=False)
+def custom_jvp_call(call: Call, differentiate: Callable[..., Any]) -> Spliced:
     """y = f(x) with the user's own ẏ = J(x) ẋ.   x̄ = J(x)ᵀ ȳ.
 
     The user's rule is traced at fixed primals.  It is linear in the tangents, so its reverse pass with respect to
@@ -90,34 +90,25 @@ def custom_jvp_call(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     """
     _, jvp = call.primitive.get_bind_params(call.params)["subfuns"]
     n, m = len(call.in_avals), len(call.out_avals)
-    tangents = [i for i, a in enumerate(call.in_avals) if is_float(a)]
+    tangents = [i for i, a in enumerate(call.in_avals) if call.active[i]]
 
     def both(*values: Any) -> Sequence[Any]:
-        primals = values[:n]
         given = dict(zip(tangents, values[n:], strict=True))
-        filled = [given.get(i, np.zeros(a.shape, jax.dtypes.float0)) for i, a in enumerate(call.in_avals)]
-        outs = jvp.call_wrapped(*primals, *filled)
-        return [*outs[:m], *[t for t, a in zip(outs[m:], call.out_avals, strict=True) if is_float(a)]]
+        filled = [given[i] if i in given else _instantiated(None, a) for i, a in enumerate(call.in_avals)]
+        outs = jvp.call_wrapped(*values[:n], *filled)
+        return [*outs[:m], *[t for t, s in zip(outs[m:], call.seeded, strict=True) if s]]
 
     linear = trace(both, *call.in_avals, *[call.in_avals[i].to_tangent_aval() for i in tangents])
-    arriving = iter(call.seeded)
-    floats = [s for s, a in zip(arriving, call.out_avals, strict=True) if is_float(a)]
-    inner = differentiate(close(linear), (*[False] * n, *[call.active[i] for i in tangents]), (*[False] * m, *floats))
-
-    def forward(*operands: Any) -> tuple[Sequence[Any], Sequence[Any]]:
-        rest = [lax.full(call.in_avals[i].shape, 0, call.in_avals[i].dtype) for i in tangents]
-        outs = evaluate(open_jaxpr(inner.forward), [*operands, *rest])
-        residuals = inner.residuals([*operands, *rest], outs, outs[m + len(floats) :])
-        return outs[:m], residuals
-
-    def backward(cts: Sequence[Any], ys: Sequence[Any], residuals: Sequence[Any], *operands: Any) -> Sequence[Any]:
-        seeds = [ct for ct in cts if ct is not None]
-        gradients = evaluate(open_jaxpr(inner.backward), [*residuals, *seeds])
-        spread = inner.spread(gradients, n + len(tangents))[n:]
-        found = dict(zip(tangents, spread, strict=True))
-        return [found.get(i) for i in range(n)]
-
-    return Augmented(forward, backward)
+    inner = differentiate(
+        close(linear), (*[False] * n, *[True] * len(tangents)), (*[False] * m, *[True] * sum(call.seeded))
+    )
+    ahead = open_jaxpr(inner.forward)
+    outs = m + sum(call.seeded)
+    residuals = inner.residuals(ahead.inputs, ahead.outputs[:outs], ahead.outputs[outs:])
+    outputs = [*ahead.outputs[:m], *residuals]
+    forward = Graph(ahead.inputs, outputs, prune(ahead.eqns, outputs), ahead.constvars, ahead.consts)
+    targets = tuple(tangents[i - n] for i in inner.targets)
+    return Spliced(bind_trailing(forward, n), open_jaxpr(inner.backward), targets)
 
 
 @structural("custom_vjp_call", cacheable=False)

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array, lax
 from jax.dtypes import issubdtype
 
-from functional_dl.rules.shapes import explicit_sharding, transposed
+from functional_dl.rules.shapes import Cts, explicit_sharding, transposed
 from functional_dl.rules.table import vjp
 
 __all__ = ["cast_cotangent"]
@@ -57,16 +57,24 @@ def _contract(x: Array, first: bool, ct: Array, other: Array, dims: Any, precisi
         precision = precision[::-1] if isinstance(precision, tuple) else precision
     how["out_sharding"] = explicit_sharding(x, order)
     if ct_left:
-        numbers = ((ct_kept, other_kept), (batch, other_batch))
-        out = lax.dot_general(ct, other, numbers, precision=precision, **how)
+        out = lax.dot_general(ct, other, ((ct_kept, other_kept), (batch, other_batch)), precision, **how)
     else:
-        numbers = ((other_kept, ct_kept), (other_batch, batch))
-        out = lax.dot_general(other, ct, numbers, precision=precision, **how)
+        out = lax.dot_general(other, ct, ((other_kept, ct_kept), (other_batch, batch)), precision, **how)
     return cast_cotangent(transposed(out, np.argsort(order)), x)
 
 
 @vjp("dot_general")
-def dot_general(ct, y, a, b, *, dimension_numbers, precision, preferred_element_type, out_sharding):
+def dot_general(
+    ct: Any,
+    y: Any,
+    a: Any,
+    b: Any,
+    *,
+    dimension_numbers: Any,
+    precision: Any,
+    preferred_element_type: Any,
+    out_sharding: Any,
+) -> Cts:
     """y[n,i,j] = Σₖ a[n,i,k] b[n,j,k].   ā[n,i,k] = Σⱼ ȳ[n,i,j] b[n,j,k],  b̄[n,j,k] = Σᵢ ȳ[n,i,j] a[n,i,k]."""
     (a_contract, b_contract), (a_batch, b_batch) = dimension_numbers
     dims_a, dims_b = (a_contract, a_batch), (b_contract, b_batch)

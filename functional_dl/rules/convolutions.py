@@ -1,13 +1,14 @@
-"""The rule of conv_general_dilated: each cotangent of a convolution is one convolution, with groups and dilations."""
+"""The rule of conv_general_dilated: each cotangent of a convolution is one convolution, whatever its geometry."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from jax import Array, lax
 
 from functional_dl.rules.contractions import cast_cotangent
-from functional_dl.rules.shapes import explicit_sharding
+from functional_dl.rules.shapes import Cts, explicit_sharding
 from functional_dl.rules.table import vjp
 
 __all__ = ["dilated_size", "transposed_padding"]
@@ -70,22 +71,22 @@ def _swapped(spec: Sequence[int]) -> tuple[int, ...]:
 
 @vjp("conv_general_dilated")
 def conv_general_dilated(
-    ct,
-    y,
-    x,
-    w,
+    ct: Any,
+    y: Any,
+    x: Any,
+    w: Any,
     *,
-    window_strides,
-    padding,
-    lhs_dilation,
-    rhs_dilation,
-    dimension_numbers,
-    feature_group_count,
-    batch_group_count,
-    precision,
-    preferred_element_type,
-    out_sharding=None,
-):
+    window_strides: Any,
+    padding: Any,
+    lhs_dilation: Any,
+    rhs_dilation: Any,
+    dimension_numbers: Any,
+    feature_group_count: int,
+    batch_group_count: int,
+    precision: Any,
+    preferred_element_type: Any,
+    out_sharding: Any = None,
+) -> Cts:
     """y[n, o, t] = Σ_{i, k} x[n, i, s t + r k - lo] w[o, i, k]  (s stride, r dilation of w; x may be dilated too).
 
     x̄ = ȳ dilated by s, correlated with w reversed, inputs and outputs exchanged; its stride is the dilation of x.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from jax import Array, lax
 from jax.extend.core import primitives
 
+from functional_dl.rules.shapes import Cts
 from functional_dl.rules.table import Augmented, Call, RuleError, structural, vjp
 
 __all__: list[str] = []
@@ -19,7 +20,7 @@ class _Scatter(NamedTuple):
 
     update_jaxpr: Any
     update_consts: Any
-    dimension_numbers: lax.ScatterDimensionNumbers
+    dimension_numbers: Any
     indices_are_sorted: bool
     unique_indices: bool
     mode: Any
@@ -59,7 +60,19 @@ def _read(x: Array, indices: Array, updates: Array, params: _Scatter, fill: floa
 
 
 @vjp("gather")
-def gather(ct, y, x, indices, *, dimension_numbers, slice_sizes, unique_indices, indices_are_sorted, mode, fill_value):
+def gather(
+    ct: Any,
+    y: Any,
+    x: Any,
+    indices: Any,
+    *,
+    dimension_numbers: Any,
+    slice_sizes: Any,
+    unique_indices: bool,
+    indices_are_sorted: bool,
+    mode: Any,
+    fill_value: Any,
+) -> Cts:
     """y[i] = x[indices[i]].   x̄[j] = Σ ȳ[i] over the i that read j: one scatter-add into zeros."""
     back = lax.scatter_add(
         lax.full_like(x, 0),
@@ -80,7 +93,7 @@ def gather(ct, y, x, indices, *, dimension_numbers, slice_sizes, unique_indices,
 
 
 @vjp("dynamic_slice")
-def dynamic_slice(ct, y, x, *starts, slice_sizes):
+def dynamic_slice(ct: Any, y: Any, x: Any, *starts: Any, slice_sizes: Any) -> Cts:
     """y[i] = x[start + i].   x̄[start + i] = ȳ[i], 0 elsewhere."""
     # Not lax.dynamic_update_slice, which would add code for negative starts: JAX has done that already.
     back = primitives.dynamic_update_slice_p.bind(lax.full_like(x, 0), ct, *starts)
@@ -88,7 +101,7 @@ def dynamic_slice(ct, y, x, *starts, slice_sizes):
 
 
 @vjp("dynamic_update_slice")
-def dynamic_update_slice(ct, y, x, update, *starts):
+def dynamic_update_slice(ct: Any, y: Any, x: Any, update: Any, *starts: Any) -> Cts:
     """y = x, and y[start + i] = u[i].   x̄ = ȳ with zeros written there, ū[i] = ȳ[start + i]."""
     x_ct = primitives.dynamic_update_slice_p.bind(ct, lax.full_like(update, 0), *starts)
     update_ct = primitives.dynamic_slice_p.bind(ct, *starts, slice_sizes=update.shape)
@@ -104,7 +117,7 @@ def scatter_add(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     params = _Scatter(**call.params)
     minus = call.primitive.name == "scatter-sub"
 
-    def backward(cts: Any, ys: Any, residuals: Any, x: Array, indices: Array, updates: Array) -> Sequence[Any]:
+    def backward(cts: Any, ys: Any, residuals: Any, x: Array, indices: Array, updates: Array) -> Cts:
         read = _read(cts[0], indices, updates, params)
         return cts[0], None, lax.neg(read) if minus else read
 
@@ -124,7 +137,7 @@ def scatter_mul(call: Call, differentiate: Callable[..., Any]) -> Augmented:
             "if that is so, or stop the gradient before the updates."
         )
 
-    def backward(cts: Any, ys: Any, residuals: Any, x: Array, indices: Array, updates: Array) -> Sequence[Any]:
+    def backward(cts: Any, ys: Any, residuals: Any, x: Array, indices: Array, updates: Array) -> Cts:
         (ct,) = cts
         x_ct = lax.scatter_mul(ct, indices, updates, params.dimension_numbers, **params.how)
         return x_ct, None, _read(ct * x, indices, updates, params) if call.active[2] else None
@@ -149,12 +162,12 @@ def scatter(call: Call, differentiate: Callable[..., Any]) -> Augmented:
 
     if params.unique_indices or not call.active[2]:
 
-        def plain(cts: Any, ys: Any, residuals: Any, x: Array, indices: Array, updates: Array) -> Sequence[Any]:
+        def plain(cts: Any, ys: Any, residuals: Any, x: Array, indices: Array, updates: Array) -> Cts:
             return x_cotangent(cts[0], indices, updates), None, _read(cts[0], indices, updates, params)
 
         return Augmented(None, plain)
 
-    def forward(x: Array, indices: Array, updates: Array) -> tuple[Sequence[Any], Sequence[Any]]:
+    def forward(x: Array, indices: Array, updates: Array) -> tuple[list[Any], list[Any]]:
         axes = [d for d in range(updates.ndim) if d not in numbers.update_window_dims]
         sizes = [updates.shape[d] for d in axes]
         count = lax.reshape(lax.iota(np.dtype(np.int32), int(np.prod(sizes))), sizes)
@@ -166,7 +179,7 @@ def scatter(call: Call, differentiate: Callable[..., Any]) -> Augmented:
         terms = lax.select(last, updates, lax.full_like(updates, 0))
         return [lax.scatter_add(base, indices, terms, numbers, **params.how)], [last]
 
-    def backward(cts: Any, ys: Any, residuals: Any, x: Array, indices: Array, updates: Array) -> Sequence[Any]:
+    def backward(cts: Any, ys: Any, residuals: Any, x: Array, indices: Array, updates: Array) -> Cts:
         (ct,), (last,) = cts, residuals
         read = lax.select(last, _read(ct, indices, updates, params), lax.full_like(updates, 0))
         return x_cotangent(ct, indices, updates), None, read
@@ -180,7 +193,7 @@ def scatter_extremum(call: Call, differentiate: Callable[..., Any]) -> Augmented
     params = _Scatter(**call.params)
     beaten_by = lax.lt if call.primitive.name == "scatter-max" else lax.gt
 
-    def backward(cts: Any, ys: Any, residuals: Any, x: Array, indices: Array, updates: Array) -> Sequence[Any]:
+    def backward(cts: Any, ys: Any, residuals: Any, x: Array, indices: Array, updates: Array) -> Cts:
         (ct,), (y,) = cts, ys
         beaten = beaten_by(x, y)
         # An update out of bounds reads NaN here, which it does not equal.

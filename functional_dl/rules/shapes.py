@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from functional_dl.rules.table import vjp
 
-__all__ = ["explicit_sharding", "reshape_as", "scalar_zero", "transposed"]
+__all__ = ["Cts", "explicit_sharding", "reshape_as", "scalar_zero", "transposed"]
+
+Cts = Sequence[Any]  # one cotangent per operand, None where an operand takes none
 
 
 def explicit_sharding(x: Array, order: Sequence[int] | None = None) -> NamedSharding | None:
@@ -38,14 +40,14 @@ def reshape_as(ct: Array, x: Array) -> Array:
     return ct if ct.shape == x.shape else lax.reshape(ct, x.shape, out_sharding=explicit_sharding(x))
 
 
-def transposed(x: Array, permutation: Sequence[int]) -> Array:
+def transposed(x: Array, permutation: Iterable[int]) -> Array:
     """``x`` with its axes permuted; no equation if they stay where they are."""
     order = tuple(int(i) for i in permutation)
     return x if order == tuple(range(x.ndim)) else lax.transpose(x, order)
 
 
 @vjp("broadcast_in_dim")
-def broadcast_in_dim(ct, y, x, *, shape, broadcast_dimensions, sharding):
+def broadcast_in_dim(ct: Any, y: Any, x: Any, *, shape: Any, broadcast_dimensions: Any, sharding: Any) -> Cts:
     """y[i] = x[the axes of i that come from x, 0 on axes of size 1].   x̄ = Σ ȳ over the axes that were repeated."""
     own = {d for d, n in zip(broadcast_dimensions, x.shape, strict=True) if n == shape[d]}
     axes = tuple(d for d in range(ct.ndim) if d not in own and shape[d] != 1)
@@ -53,7 +55,7 @@ def broadcast_in_dim(ct, y, x, *, shape, broadcast_dimensions, sharding):
 
 
 @vjp("reshape")
-def reshape(ct, y, x, *, new_sizes, dimensions, sharding):
+def reshape(ct: Any, y: Any, x: Any, *, new_sizes: Any, dimensions: Any, sharding: Any) -> Cts:
     """y = the entries of x (its axes first put in the order ``dimensions``) in another shape.   x̄ = ȳ reshaped back."""
     if dimensions is None:
         return (reshape_as(ct, x),)
@@ -63,25 +65,25 @@ def reshape(ct, y, x, *, new_sizes, dimensions, sharding):
 
 
 @vjp("squeeze")
-def squeeze(ct, y, x, *, dimensions):
+def squeeze(ct: Any, y: Any, x: Any, *, dimensions: Any) -> Cts:
     """y = x without axes of size 1.   x̄ = ȳ with them."""
     return (reshape_as(ct, x),)
 
 
 @vjp("transpose")
-def transpose(ct, y, x, *, permutation):
+def transpose(ct: Any, y: Any, x: Any, *, permutation: Any) -> Cts:
     """y[i_p(0), i_p(1), …] = x[i₀, i₁, …].   x̄ = ȳ under the inverse permutation."""
     return (transposed(ct, np.argsort(permutation)),)
 
 
 @vjp("rev")
-def rev(ct, y, x, *, dimensions):
+def rev(ct: Any, y: Any, x: Any, *, dimensions: Any) -> Cts:
     """y = x read backwards along ``dimensions``.   x̄ = ȳ read backwards."""
     return (lax.rev(ct, dimensions),)
 
 
 @vjp("slice")
-def slice_(ct, y, x, *, start_indices, limit_indices, strides):
+def slice_(ct: Any, y: Any, x: Any, *, start_indices: Any, limit_indices: Any, strides: Any) -> Cts:
     """y[i] = x[start + stride i].   x̄[start + stride i] = ȳ[i], 0 elsewhere."""
     config = []
     for n, m, start, stride in zip(x.shape, ct.shape, start_indices, strides or (1,) * x.ndim, strict=True):
@@ -91,7 +93,7 @@ def slice_(ct, y, x, *, start_indices, limit_indices, strides):
 
 
 @vjp("pad")
-def pad(ct, y, x, padding_value, *, padding_config):
+def pad(ct: Any, y: Any, x: Any, padding_value: Any, *, padding_config: Any) -> Cts:
     """y[lo + (1 + interior) i] = x[i], v elsewhere.   x̄[i] = ȳ[lo + (1 + interior) i] (0 where cut off), v̄ = Σ ȳ - Σ x̄.
 
     Negative edges cut entries of x off: those are filled in with zeros before the strided slice.
@@ -108,13 +110,13 @@ def pad(ct, y, x, padding_value, *, padding_config):
 
 
 @vjp("concatenate")
-def concatenate(ct, y, *xs, dimension):
+def concatenate(ct: Any, y: Any, *xs: Any, dimension: int) -> Cts:
     """y = x₀, x₁, … one after the other along ``dimension``.   x̄ₖ = the part of ȳ where xₖ lies."""
     return tuple(lax.split(ct, [x.shape[dimension] for x in xs], dimension))
 
 
 @vjp("split")
-def split(cts, ys, x, *, sizes, axis):
+def split(cts: Any, ys: Any, x: Any, *, sizes: Any, axis: int) -> Cts:
     """y₀, y₁, … = x cut along ``axis``.   x̄ = ȳ₀, ȳ₁, … joined, 0 for parts that nobody read."""
     read = [i for i, ct in enumerate(cts) if ct is not None]
     first, last = read[0], read[-1]
@@ -128,20 +130,22 @@ def split(cts, ys, x, *, sizes, axis):
 
 
 @vjp("stack")
-def stack(ct, y, *xs, axis):
+def stack(ct: Any, y: Any, *xs: Any, axis: int) -> Cts:
     """y = x₀, x₁, … side by side along the new ``axis``.   x̄ₖ = ȳ at k along it."""
     return tuple(lax.unstack(ct, axis))
 
 
 @vjp("unstack")
-def unstack(cts, ys, x, *, axis):
+def unstack(cts: Any, ys: Any, x: Any, *, axis: int) -> Cts:
     """yₖ = x at k along ``axis``.   x̄ = ȳ₀, ȳ₁, … side by side, 0 for parts that nobody read."""
-    nothing = None if all(ct is not None for ct in cts) else lax.full_like(ys[0], 0)
-    return (lax.stack([nothing if ct is None else ct for ct in cts], axis),)
+    if any(ct is None for ct in cts):
+        nothing = lax.full_like(ys[0], 0)
+        cts = [nothing if ct is None else ct for ct in cts]
+    return (lax.stack(cts, axis),)
 
 
 @vjp("tile")
-def tile(ct, y, x, *, reps):
+def tile(ct: Any, y: Any, x: Any, *, reps: Any) -> Cts:
     """y = x repeated rₖ times along axis k.   x̄ = the sum of the tiles of ȳ."""
     shape: list[int] = []
     axes = []

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from jax import Array, lax
 from jax.dtypes import issubdtype
 
-from functional_dl.rules.shapes import explicit_sharding
+from functional_dl.rules.shapes import Cts, explicit_sharding
 from functional_dl.rules.table import Augmented, Call, structural, vjp
 
 __all__: list[str] = []
@@ -45,12 +45,12 @@ def sort(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     shape = call.in_avals[0].shape
     wanted = [a and issubdtype(aval.dtype, np.inexact) for a, aval in zip(call.active, call.in_avals, strict=True)]
 
-    def forward(*xs: Array) -> tuple[Sequence[Any], Sequence[Any]]:
+    def forward(*xs: Array) -> tuple[list[Any], list[Any]]:
         places = lax.broadcasted_iota(np.dtype(np.int32), shape, axis, out_sharding=explicit_sharding(xs[0]))
         *ys, order = call.primitive.bind(*xs, places, **call.params)
         return ys, [order]
 
-    def backward(cts: Any, ys: Any, residuals: Any, *xs: Array) -> Sequence[Any]:
+    def backward(cts: Any, ys: Any, residuals: Any, *xs: Array) -> Cts:
         (order,) = residuals
         return [
             _send_back(ct, order, x, axis) if want and ct is not None else None
@@ -61,23 +61,23 @@ def sort(call: Call, differentiate: Callable[..., Any]) -> Augmented:
 
 
 @vjp("top_k")
-def top_k(cts, ys, x, *, k, axis, is_stable=True):
+def top_k(cts: Any, ys: Any, x: Any, *, k: int, axis: int, is_stable: bool = True) -> Cts:
     """y = the k largest entries of x along ``axis``, and their places.   x̄[places] = ȳ, 0 elsewhere."""
     return (_send_back(cts[0], ys[1], x, axis),)
 
 
 @vjp("approx_top_k")
 def approx_top_k(
-    cts,
-    ys,
-    x,
+    cts: Any,
+    ys: Any,
+    x: Any,
     *,
-    k,
-    reduction_dimension,
-    recall_target,
-    is_max_k,
-    reduction_input_size_override,
-    aggregate_to_topk,
-):
+    k: int,
+    reduction_dimension: int,
+    recall_target: float,
+    is_max_k: bool,
+    reduction_input_size_override: int,
+    aggregate_to_topk: bool,
+) -> Cts:
     """y = about the k largest (or smallest) entries of x, and their places.   x̄[places] = ȳ, 0 elsewhere."""
     return (_send_back(cts[0], ys[1], x, reduction_dimension % x.ndim, unique=False),)

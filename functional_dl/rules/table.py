@@ -16,7 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-__all__ = ["Augmented", "Call", "Rule", "RuleError", "entries", "lookup", "structural", "vjp", "zero"]
+from functional_dl.jaxprs import Graph
+
+__all__ = ["Augmented", "Call", "Rule", "RuleError", "Spliced", "entries", "lookup", "structural", "vjp", "zero"]
 
 
 class RuleError(TypeError):
@@ -57,6 +59,21 @@ class Augmented:
 
     forward: Callable[..., tuple[Sequence[Any], Sequence[Any]]] | None
     backward: Callable[..., Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Spliced:
+    """The same as graphs, for a structural rule that has them already and need not have them traced again.
+
+    Attributes:
+      forward: operands → outputs + residuals.
+      backward: residuals + cotangents of the seeded outputs → cotangents of the operands in ``targets``.
+      targets: the operands that receive a cotangent.
+    """
+
+    forward: Graph
+    backward: Graph
+    targets: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -115,7 +132,7 @@ def vjp(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def structural(*names: str, cacheable: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter a structural rule: ``rule(call: Call, differentiate) -> Augmented``.
+    """Enter a structural rule: ``rule(call: Call, differentiate) -> Augmented | Spliced``.
 
     ``differentiate(closed_jaxpr, active, seeded)`` is the engine's own reverse mode for inner programs; see
     `functional_dl.autodiff.backward.halves`.  ``cacheable=False`` is for rules that call a user's Python

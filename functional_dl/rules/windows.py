@@ -9,7 +9,7 @@ from jax import Array, lax
 from jax.extend.core import primitives
 
 from functional_dl.rules.convolutions import transposed_padding
-from functional_dl.rules.shapes import reshape_as, scalar_zero
+from functional_dl.rules.shapes import Cts, reshape_as, scalar_zero
 from functional_dl.rules.table import vjp
 
 __all__: list[str] = []
@@ -29,7 +29,17 @@ class _Windows(NamedTuple):
 
 
 @vjp("reduce_window_sum")
-def reduce_window_sum(ct, y, x, *, window_dimensions, window_strides, padding, base_dilation, window_dilation):
+def reduce_window_sum(
+    ct: Any,
+    y: Any,
+    x: Any,
+    *,
+    window_dimensions: Any,
+    window_strides: Any,
+    padding: Any,
+    base_dilation: Any,
+    window_dilation: Any,
+) -> Cts:
     """y[t] = Σₖ x[s t + r k - lo].   x̄ = ȳ dilated by s and summed over the same windows, read backwards.
 
     Windows that tile x (stride = window, as in average pooling) need no sum: x̄ repeats each entry of ȳ.
@@ -76,21 +86,51 @@ def _repeat(ct: Array, x: Array, window: tuple[int, ...]) -> Array:
 
 
 @vjp("reduce_window_max")
-def reduce_window_max(ct, y, x, *, window_dimensions, window_strides, padding, base_dilation, window_dilation):
+def reduce_window_max(
+    ct: Any,
+    y: Any,
+    x: Any,
+    *,
+    window_dimensions: Any,
+    window_strides: Any,
+    padding: Any,
+    base_dilation: Any,
+    window_dilation: Any,
+) -> Cts:
     """y[t] = max over the window at t.   x̄[p] = Σ ȳ[t] over the windows t that x[p] won; the first of equals wins."""
     windows = _Windows(window_dimensions, window_strides, padding, base_dilation, window_dilation)
     return (_to_winners(ct, x, primitives.ge_p, windows),)
 
 
 @vjp("reduce_window_min")
-def reduce_window_min(ct, y, x, *, window_dimensions, window_strides, padding, base_dilation, window_dilation):
+def reduce_window_min(
+    ct: Any,
+    y: Any,
+    x: Any,
+    *,
+    window_dimensions: Any,
+    window_strides: Any,
+    padding: Any,
+    base_dilation: Any,
+    window_dilation: Any,
+) -> Cts:
     """y[t] = min over the window at t.   x̄[p] = Σ ȳ[t] over the windows t that x[p] won; the first of equals wins."""
     windows = _Windows(window_dimensions, window_strides, padding, base_dilation, window_dilation)
     return (_to_winners(ct, x, primitives.le_p, windows),)
 
 
 @vjp("select_and_scatter_add")
-def select_and_scatter_add(ct, y, source, x, *, select_prim, window_dimensions, window_strides, padding):
+def select_and_scatter_add(
+    ct: Any,
+    y: Any,
+    source: Any,
+    x: Any,
+    *,
+    select_prim: Any,
+    window_dimensions: Any,
+    window_strides: Any,
+    padding: Any,
+) -> Cts:
     """y[p] = Σ source[t] over the windows t that x[p] won.   s̄[t] = ȳ at the winner of t; x only chooses."""
     ones = (1,) * x.ndim
     return _at_winners(ct, x, select_prim, _Windows(window_dimensions, window_strides, padding, ones, ones)), None
@@ -98,8 +138,18 @@ def select_and_scatter_add(ct, y, source, x, *, select_prim, window_dimensions, 
 
 @vjp("select_and_gather_add")
 def select_and_gather_add(
-    ct, y, source, x, *, select_prim, window_dimensions, window_strides, padding, base_dilation, window_dilation
-):
+    ct: Any,
+    y: Any,
+    source: Any,
+    x: Any,
+    *,
+    select_prim: Any,
+    window_dimensions: Any,
+    window_strides: Any,
+    padding: Any,
+    base_dilation: Any,
+    window_dilation: Any,
+) -> Cts:
     """y[t] = source at the winner of x in window t.   s̄[p] = Σ ȳ[t] over the windows t that x[p] won."""
     windows = _Windows(window_dimensions, window_strides, padding, base_dilation, window_dilation)
     return _to_winners(ct, x, select_prim, windows), None

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 try:
-    from matplotlib.figure import Figure
+    from matplotlib import figure as matplotlib_figure
 except ImportError:  # the extra "plots" is not installed
-    Figure = None
+    matplotlib_figure: Any = None  # type: ignore[no-redef]  # a module or nothing
 
 __all__ = ["learning_curve"]
 
@@ -26,9 +26,9 @@ def learning_curve(lines: list[dict[str, Any]], title: str, path: Path, referenc
       Whether it was drawn: not without matplotlib, nor before the first evaluation.
     """
     evaluations = [line for line in lines if "test" in line]
-    if Figure is None or not evaluations:
+    if matplotlib_figure is None or not evaluations:
         return False
-    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    figure = matplotlib_figure.Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     losses = figure.add_subplot()
     batches = [line for line in lines if "test" not in line]
     losses.plot([x["step"] for x in batches], [x["loss"] for x in batches], color="#c8d3e0", lw=1, label="batch loss")

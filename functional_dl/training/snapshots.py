@@ -37,7 +37,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def store(path: Path, state: Any, facts: dict[str, Any]) -> None:
     """Write the leaves of ``state`` under their names, with ``facts`` (numbers and strings) beside them."""
-    arrays = {name: np.ascontiguousarray(x) for name, x in name_leaves(state).items()}
+    arrays = {name: np.array(x, order="C") for name, x in name_leaves(state).items()}
     write_atomically(path, save(arrays, metadata={"facts": json.dumps(facts)}))
 
 
