@@ -46,6 +46,6 @@ def learning_curve(lines: list[dict[str, Any]], title: str, path: Path, referenc
         (drawn,) = shares.plot(steps, found, color="#2b8a3e", lw=1.2, ls=":", label="test accuracy")
         shares.set(ylabel="accuracy, %", ylim=(0, 102))
         handles, labels = [*handles, drawn], [*labels, "test accuracy"]
-    losses.legend(handles, labels, loc="center right", framealpha=0.9)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.savefig(path)
     return True
