@@ -49,6 +49,11 @@ def fragment(
             f"({', '.join(describe(v.aval) for v in eqn.invars)}) at {source_line(eqn)}. "
             f"Add one with functional_dl.rules.vjp({eqn.primitive.name!r}), or stop the gradient before it."
         )
+    if rule.kind == "refused":
+        raise rules.RuleError(
+            f"No gradient goes through primitive '{rule.name}' "
+            f"({', '.join(describe(v.aval) for v in eqn.invars)}) at {source_line(eqn)}: {rule.reason}."
+        )
     if rule.params is not None:
         unknown = eqn.params.keys() - rule.params
         if unknown:

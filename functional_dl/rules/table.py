@@ -1,12 +1,13 @@
 """The table of derivative rules: what the engine looks up for every equation it meets.
 
-There are three kinds of entry, each keyed by ``eqn.primitive.name``:
+There are four kinds of entry, each keyed by ``eqn.primitive.name``:
 
 * a **VJP rule** (`vjp`) is the calculus of one primitive and nothing else;
 * a **structural rule** (`structural`) belongs to a primitive that carries programs of its own (``scan``, ``jit``,
   ``custom_vjp_call``, …).  It is handed the function that differentiates an inner program, so that rules never
   import the engine;
-* a **stated zero** (`zero`) is a primitive whose outputs do not depend differentiably on its operands.
+* a **stated zero** (`zero`) is a primitive whose outputs do not depend differentiably on its operands;
+* a **stated reason** (`refuse`) is a primitive that no gradient can go through: it may stand where none has to.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import Any, NamedTuple
 
 from functional_dl.jaxprs import Graph
 
-__all__ = ["Augmented", "Call", "Rule", "RuleError", "Spliced", "entries", "lookup", "structural", "vjp", "zero"]
+__all__ = [
+    "Augmented", "Call", "Rule", "RuleError", "Spliced", "entries", "lookup", "refuse", "structural", "vjp", "zero",
+]  # fmt: skip
 
 
 class RuleError(TypeError):
@@ -82,11 +85,11 @@ class Rule:
 
     Attributes:
       name: the primitive's name.
-      kind: ``"vjp"``, ``"structural"`` or ``"zero"``.
-      fun: the rule (``None`` for a stated zero).
+      kind: ``"vjp"``, ``"structural"``, ``"zero"`` or ``"refused"``.
+      fun: the rule (``None`` for a stated zero or reason).
       params: the names of the parameters the rule knows; ``None`` if it takes any.
       cacheable: whether equal equations may share one trace of the rule.
-      reason: for a stated zero, why.
+      reason: for a stated zero or a refusal, why.
     """
 
     name: str
@@ -151,6 +154,12 @@ def zero(reason: str, *names: str) -> None:
     """State that the outputs of ``names`` do not depend differentiably on their operands, and why."""
     for name in names:
         _enter(Rule(name, "zero", reason=reason))
+
+
+def refuse(reason: str, *names: str) -> None:
+    """State why no gradient goes through ``names``; one that arrives there is an error that gives the reason."""
+    for name in names:
+        _enter(Rule(name, "refused", reason=reason))
 
 
 def lookup(name: str) -> Rule | None:
