@@ -9,6 +9,7 @@ from functional_dl.rules import (  # noqa: F401  (each fills its part of the tab
     cumulative,
     elementwise,
     indexing,
+    linear_solve,
     nondifferentiable,
     reductions,
     shapes,
