@@ -21,9 +21,8 @@ def relaxed(matvec: Any, b: Any) -> Any:
     def step(x: Any) -> Any:
         return jax.tree.map(lambda y, c, r: y + (c - r) / 8, x, b, matvec(x))
 
-    return lax.while_loop(
-        lambda s: s[0] < 200, lambda s: (s[0] + 1, step(s[1])), (0, jax.tree.map(jnp.zeros_like, b))
-    )[1]
+    start = jax.tree.map(jnp.zeros_like, b)
+    return lax.while_loop(lambda s: s[0] < 200, lambda s: (s[0] + 1, step(s[1])), (0, start))[1]
 
 
 def shifted(a: Any, b: Any) -> Any:
@@ -32,7 +31,7 @@ def shifted(a: Any, b: Any) -> Any:
 
 
 def counted(a: Any, b: Any) -> Any:
-    """A symmetric system, and a solver that says how many steps it took and the sign of b's sum (aux has no cotangent)."""
+    """A symmetric system, and a solver that also says its steps and the sign of b's sum (aux has no cotangent)."""
     x, (steps, sign) = lax.custom_linear_solve(
         lambda x: 8 * x + a @ (a.T @ x) / 4,
         b,
