@@ -22,14 +22,18 @@ __all__ = [
     "Graph",
     "Literal",
     "Var",
+    "bind",
     "bind_trailing",
     "close",
     "count_equations",
     "dependent_outputs",
     "describe",
     "evaluate",
+    "inlines",
     "invariant_outputs",
     "is_float",
+    "is_staged",
+    "late_call",
     "open_jaxpr",
     "prune",
     "rename",
@@ -98,12 +102,19 @@ def _empty() -> Any:
 def close(graph: Graph) -> Any:
     """The closed jaxpr of a graph, to be used as a parameter of a JAX primitive."""
     effects: set[Any] = set()
+    high = False  # whether JAX has primitives to expand in it before it is compiled (``call_hi_primitive``)
     for eqn in graph.eqns:
         if eqn.effects:
             effects |= eqn.effects
+        high = high or eqn.primitive.is_high(*[v.aval for v in eqn.invars], **eqn.params)
     empty = _empty()
     jaxpr = empty.jaxpr.replace(
-        constvars=graph.constvars, invars=graph.inputs, outvars=graph.outputs, eqns=graph.eqns, effects=effects
+        constvars=graph.constvars,
+        invars=graph.inputs,
+        outvars=graph.outputs,
+        eqns=graph.eqns,
+        effects=effects,
+        is_high=high,
     )
     return empty.replace(jaxpr=jaxpr, consts=graph.consts)
 
@@ -221,6 +232,19 @@ def invariant_outputs(closed: Any, leading: int, first: int) -> tuple[Graph, lis
 # --- evaluation -------------------------------------------------------------------------------------------------
 
 
+_LATE = core.Primitive("late_call")
+_LATE.multiple_results = True
+
+
+def late_call(call: Callable[..., Sequence[Any]], operands: Sequence[Atom], out_avals: Sequence[Any]) -> Equation:
+    """An equation that calls a Python function when it is evaluated, not before.
+
+    It lives in programs recorded outside `jax.jit`, where a user's own backward may look at concrete values.
+    Evaluated under a trace, the function is traced then.
+    """
+    return core.new_jaxpr_eqn(list(operands), [Var(a) for a in out_avals], _LATE, {"call": call}, core.no_effects)
+
+
 @cache
 def _staging_trace() -> type:
     """The class of the trace that records equations (the one under `jax.jit`), seen from inside it."""
@@ -235,7 +259,7 @@ def _staging_trace() -> type:
     return seen[0]
 
 
-def _is_staged() -> bool:
+def is_staged() -> bool:
     """Whether equations bound now are recorded rather than run (under `jax.jit`, at any depth)."""
     staging = _staging_trace()
     with core.take_current_trace() as current:
@@ -281,13 +305,24 @@ def _inline(graph: Graph, args: Sequence[Any]) -> list[Any]:
     )
 
 
+def inlines(params: dict[str, Any]) -> bool:
+    """Whether a ``jit`` with these parameters dissolves into its equations while it is traced."""
+    return bool(params["inline"] == _jit_template()[1]["inline"])
+
+
+def bind(eqn: Equation, values: Sequence[Any]) -> Any:
+    """Bind the primitive of ``eqn`` to ``values``, in the equation's own context."""
+    with eqn.ctx.manager:
+        return eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
+
+
 def evaluate(graph: Graph, args: Sequence[Any]) -> list[Any]:
     """Run ``graph`` on ``args``: under a trace its equations are recorded, otherwise each runs at once.
 
     Outside `jax.jit` the equations run one by one, as JAX's own eager operations do, so that XLA's compilations
     are shared between calls; a value is let go after its last use.
     """
-    if _is_staged():
+    if is_staged() and all(eqn.primitive is not _LATE for eqn in graph.eqns):
         return _inline(graph, args)
     env: dict[Any, Any] = dict(zip(graph.constvars, graph.consts, strict=True))
     env.update(zip(graph.inputs, args, strict=True))
@@ -301,8 +336,7 @@ def evaluate(graph: Graph, args: Sequence[Any]) -> list[Any]:
             last[v] = -1
     for i, eqn in enumerate(graph.eqns):
         values = [v.val if type(v) is Literal else env[v] for v in eqn.invars]
-        with eqn.ctx.manager:
-            out = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
+        out = eqn.params["call"](*values) if eqn.primitive is _LATE else bind(eqn, values)
         del values
         env.update(zip(eqn.outvars, out if eqn.primitive.multiple_results else (out,), strict=True))
         for v in eqn.invars:

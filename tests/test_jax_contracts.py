@@ -87,10 +87,10 @@ def test_custom_rules_come_with_their_functions() -> None:
 
 
 def test_traces_stand_on_each_other() -> None:
-    assert not jaxprs._is_staged()
+    assert not jaxprs.is_staged()
     seen = []
-    jax.vmap(lambda x: seen.append(jaxprs._is_staged()) or x)(jnp.ones(2))
-    jax.jit(jax.vmap(lambda x: seen.append(jaxprs._is_staged()) or x))(jnp.ones(2))
+    jax.vmap(lambda x: seen.append(jaxprs.is_staged()) or x)(jnp.ones(2))
+    jax.jit(jax.vmap(lambda x: seen.append(jaxprs.is_staged()) or x))(jnp.ones(2))
     assert seen == [False, True]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-__all__ = ["check_array", "check_input", "check_output", "split_arguments"]
+__all__ = ["as_array", "check_array", "check_input", "check_output", "split_arguments"]
 
 
 def check_array(who: str, x: Any) -> None:
@@ -19,6 +19,11 @@ def check_array(who: str, x: Any) -> None:
             f"{who} differentiates arrays; an argument holds {x!r} of type {type(x).__name__}. "
             "Leave it out of argnums, or close over it."
         ) from error
+
+
+def as_array(x: Any) -> Any:
+    """``x``, which JAX takes for an array, as one: what is computed from it many times is then converted once."""
+    return x if isinstance(x, (jax.Array, jax.core.Tracer)) else jax.numpy.asarray(x)
 
 
 def check_input(who: str, holomorphic: bool, allow_int: bool, x: Any) -> None:

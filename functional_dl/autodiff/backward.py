@@ -8,18 +8,19 @@ of the forward (the residuals) can be seen, counted and planned before anything 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from jax import lax
-
 from functional_dl import rules
 from functional_dl.autodiff.fragments import fragment
+from functional_dl.autodiff.interception import CUT, LINK, TANGENT
+from functional_dl.autodiff.sweep import sweep, total
+from functional_dl.avals import zeros
 from functional_dl.jaxprs import Atom, Builder, Graph, Literal, Var, close, is_float, open_jaxpr, prune, rename, trace
 
-__all__ = ["Halves", "Joint", "halves", "joint"]
+__all__ = ["Differentiation", "Halves", "Joint", "halves", "joint", "split"]
 
 
 @dataclass(slots=True)
@@ -45,30 +46,95 @@ class Joint:
     gradients: list[Atom | None]
 
 
+@dataclass(slots=True)
+class _Equation:
+    """An equation of a traced program, as a step of the sweep.
+
+    Attributes:
+      eqn, rule, active: the equation, its rule, and which operands are differentiated.
+      ahead: once pulled, what replaces the equation in the forward program; ``None`` if it stays.
+      names: once pulled, what its outputs are called there.
+    """
+
+    eqn: Any
+    rule: rules.Rule
+    active: tuple[bool, ...]
+    differentiate: Differentiation
+    ahead: Builder | None = None
+    names: dict[Any, Atom] | None = None
+
+    @property
+    def outvars(self) -> Sequence[Any]:
+        return self.eqn.outvars
+
+    def pull(self, cts: Sequence[Atom | None], build: Builder) -> Iterable[tuple[Any, Atom]]:
+        eqn, seeded = self.eqn, tuple([ct is not None for ct in cts])
+        piece = fragment(self.rule, eqn, self.active, seeded, self.differentiate)
+        residuals: list[Atom] = []
+        if piece.forward is not None:
+            self.ahead = Builder()
+            outs = self.ahead.splice(piece.forward, eqn.invars, eqn.source_info)
+            residuals = outs[len(eqn.outvars) :]
+            self.names = dict(zip(eqn.outvars, outs, strict=False))
+        args = [*[ct for ct in cts if ct is not None], *eqn.outvars, *residuals, *eqn.invars]
+        results = build.splice(piece.backward, args, eqn.source_info)
+        return [(eqn.invars[k], ct) for k, ct in zip(piece.targets, results, strict=True)]
+
+
+@dataclass(slots=True)
+class _Mark:
+    """A mark of `functional_dl.autodiff.interception`: the cotangent of what it made is that of ``source``."""
+
+    outvars: Sequence[Any]
+    source: Any
+
+    def pull(self, cts: Sequence[Atom | None], build: Builder) -> Iterable[tuple[Any, Atom]]:
+        assert cts[0] is not None
+        return [(self.source, cts[0])]
+
+
 @lru_cache(maxsize=1024)
-def _add(aval: Any) -> Graph:
-    return trace(lambda a, b: [lax.add(a, b)], aval, aval)
+def _zeros(aval: Any) -> Graph:
+    return trace(lambda: [zeros(aval)])
 
 
-def joint(graph: Graph, wanted: Sequence[bool], seeded: Sequence[bool]) -> Joint:
+def joint(
+    graph: Graph, wanted: Sequence[bool], seeded: Sequence[bool], differentiate: Differentiation | None = None
+) -> Joint:
     """Differentiate ``graph``: the joint graph of its values and the cotangents of its inputs.
 
     Args:
       graph: the program.
       wanted: per input, whether its cotangent is wanted.
       seeded: per output, whether a cotangent arrives there.
+      differentiate: how inner programs are differentiated, and by which rules.
 
     Raises:
       RuleError: a primitive on the way has no rule, or its rule does not fit.
     """
+    differentiate = differentiate or halves
     active = {v for v, w in zip(graph.inputs, wanted, strict=True) if w and is_float(v.aval)}
-    steps: dict[int, tuple[rules.Rule | None, tuple[bool, ...]]] = {}
+    steps: dict[int, Any] = {}
+    replaced: dict[int, list[Any]] = {}  # equations of the program, by what stands in their place
+    names: dict[Any, Atom] = {}
     for i, eqn in enumerate(graph.eqns):
         mask = tuple([type(v) is not Literal and v in active for v in eqn.invars])
-        if True in mask:
-            rule = rules.lookup(eqn.primitive.name)
-            if rule is None or rule.kind != "zero":
-                steps[i] = (rule, mask)
+        if eqn.primitive in (CUT, LINK, TANGENT):
+            source = eqn.invars[-1]
+            if eqn.primitive is not CUT and mask[-1]:
+                steps[i] = _Mark(eqn.outvars, source)
+                active.update(eqn.outvars)
+            if eqn.primitive is TANGENT:
+                at_zero = Builder()
+                (names[eqn.outvars[0]],) = at_zero.splice(_zeros(eqn.outvars[0].aval), [])
+                replaced[i] = at_zero.eqns
+            else:
+                names[eqn.outvars[0]] = eqn.invars[0]
+                replaced[i] = []
+        elif True in mask:
+            rule = differentiate.book.find(eqn.primitive, eqn.params)
+            if rule.kind != "zero":
+                steps[i] = _Equation(eqn, rule, mask, differentiate)
                 active.update(v for v in eqn.outvars if is_float(v.aval))
 
     sums: dict[Any, list[Atom]] = {}
@@ -76,62 +142,35 @@ def joint(graph: Graph, wanted: Sequence[bool], seeded: Sequence[bool]) -> Joint
     for v, seed in zip(graph.outputs, seeded, strict=True):
         ct = None
         if seed and is_float(v.aval):
-            ct = Var(v.aval.to_tangent_aval())
+            ct = Var(v.aval.to_ct_aval())
             if type(v) is not Literal and v in active:
                 sums.setdefault(v, []).append(ct)
         cotangents.append(ct)
 
     build = Builder()
+    sweep((steps[i] for i in reversed(steps)), sums, build)
+    gradients = [total(v, sums, build) for v in graph.inputs]
 
-    def total(v: Any) -> Atom | None:
-        """The cotangent of ``v``: the sum of all that its uses have sent."""
-        terms = sums.pop(v, None)
-        if terms is None:
-            return None
-        ct = terms[0]
-        for term in terms[1:]:
-            (ct,) = build.splice(_add(v.aval.to_tangent_aval()), [ct, term])
-        return ct
-
-    forward: dict[int, list[Any]] = {}
     constvars, consts = list(graph.constvars), list(graph.consts)
-    names: dict[Any, Atom] = {}
-    for i in reversed(steps):
-        eqn = graph.eqns[i]
-        cts = [total(v) for v in eqn.outvars]
-        mask_ct = tuple([ct is not None for ct in cts])
-        if True not in mask_ct:
-            continue
-        rule, mask = steps[i]
-        piece = fragment(rule, eqn, mask, mask_ct, halves)
-        residuals: list[Atom] = []
-        if piece.forward is not None:
-            ahead = Builder()
-            outs = ahead.splice(piece.forward, eqn.invars, eqn.source_info)
-            constvars += ahead.constvars
-            consts += ahead.consts
-            residuals = outs[len(eqn.outvars) :]
-            names.update(zip(eqn.outvars, outs[: len(eqn.outvars)], strict=True))
-            forward[i] = ahead.eqns
-        args = [*[ct for ct in cts if ct is not None], *eqn.outvars, *residuals, *eqn.invars]
-        results = build.splice(piece.backward, args, eqn.source_info)
-        for k, ct in zip(piece.targets, results, strict=True):
-            sums.setdefault(eqn.invars[k], []).append(ct)
-
-    gradients = [total(v) if v in sums else None for v in graph.inputs]
-    ahead_eqns = [e for i, eqn in enumerate(graph.eqns) for e in forward.get(i, (eqn,))]
+    for i, step in steps.items():
+        if isinstance(step, _Equation) and step.ahead is not None:
+            replaced[i] = step.ahead.eqns
+            constvars += step.ahead.constvars
+            consts += step.ahead.consts
+            names.update(step.names or {})
+    ahead = [e for i, eqn in enumerate(graph.eqns) for e in replaced.get(i, (eqn,))]
     outputs = list(graph.outputs)
     backward = prune(build.eqns, [g for g in gradients if g is not None])
     if names:
         names = {v: _resolve(v, names) for v in names}
-        ahead_eqns, backward = rename(ahead_eqns, names), rename(backward, names)
+        ahead, backward = rename(ahead, names), rename(backward, names)
         outputs = [v if type(v) is Literal else names.get(v, v) for v in outputs]
         gradients = [g if g is None or type(g) is Literal else names.get(g, g) for g in gradients]
     return Joint(
         list(graph.inputs),
         constvars + build.constvars,
         consts + build.consts,
-        ahead_eqns,
+        ahead,
         outputs,
         cotangents,
         backward,
@@ -171,6 +210,14 @@ class Halves:
         places = {"input": operands, "output": outputs, "stored": stored}
         return [places[kind][i] for kind, i in self.sources]
 
+    def spliced(self) -> rules.Spliced:
+        """The two halves as graphs that share their residuals."""
+        ahead = open_jaxpr(self.forward)
+        outs = len(ahead.outputs) - len(self.stored)
+        residuals = self.residuals(ahead.inputs, ahead.outputs[:outs], ahead.outputs[outs:])
+        forward = Graph(ahead.inputs, [*ahead.outputs[:outs], *residuals], ahead.eqns, ahead.constvars, ahead.consts)
+        return rules.Spliced(forward, open_jaxpr(self.backward), self.targets)
+
     def spread(self, gradients: Sequence[Any], count: int) -> list[Any]:
         """One entry per input, ``None`` where there is no gradient."""
         found = dict(zip(self.targets, gradients, strict=True))
@@ -205,16 +252,31 @@ def split(program: Joint) -> tuple[Graph, Graph, list[Any]]:
     return forward, backward, residuals
 
 
-@lru_cache(maxsize=2048)
-def halves(closed: Any, active: tuple[bool, ...], seeded: tuple[bool, ...]) -> Halves:
-    """Differentiate the inner program of a call or a loop; remembered by the program's identity.
+@dataclass(frozen=True)
+class Differentiation:
+    """The engine's reverse mode for the inner programs of calls and loops, by the rules of ``book``.
 
-    Args:
-      closed: a closed jaxpr.
-      active: per input, whether its cotangent is wanted.
-      seeded: per output, whether a cotangent arrives there.
+    Called as ``differentiate(closed, active, seeded)``: a closed jaxpr; per input, whether its cotangent is wanted;
+    per output, whether one arrives there.  What it gives is remembered by the program's identity.
     """
-    program = joint(open_jaxpr(closed), active, seeded)
+
+    book: rules.Rulebook
+
+    @staticmethod
+    def by(overrides: Mapping[str, Any] | None) -> Differentiation:
+        """By the standard rules, with ``overrides`` in their place."""
+        return Differentiation(rules.Rulebook(overrides)) if overrides else halves
+
+    def __call__(self, closed: Any, active: tuple[bool, ...], seeded: tuple[bool, ...]) -> Halves:
+        return _halves(self, closed, tuple(active), tuple(seeded))
+
+
+halves = Differentiation(rules.STANDARD)
+
+
+@lru_cache(maxsize=2048)
+def _halves(differentiate: Differentiation, closed: Any, active: tuple[bool, ...], seeded: tuple[bool, ...]) -> Halves:
+    program = joint(open_jaxpr(closed), active, seeded, differentiate)
     forward, backward, residuals = split(program)
     inputs = {v: i for i, v in enumerate(program.inputs)}
     outputs = {v: i for i, v in reversed(list(enumerate(program.outputs))) if type(v) is not Literal}

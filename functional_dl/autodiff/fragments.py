@@ -10,9 +10,10 @@ from typing import Any
 import jax
 
 from functional_dl import rules
+from functional_dl.avals import manual_type, varying_like
 from functional_dl.jaxprs import Graph, Literal, Var, describe, prune, source_line, trace
 
-__all__ = ["Fragment", "fragment"]
+__all__ = ["Fragment", "fragment", "spliced"]
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,23 @@ class Fragment:
       forward: replaces the equation: operands → outputs + residuals; ``None`` if the equation itself stays.
       backward: seeded cotangents + outputs + residuals + operands → cotangents of the operands in ``targets``.
       targets: the operands that receive a cotangent.
+      reads: per output, residual and operand, whether ``backward`` reads it.
     """
 
     forward: Graph | None
     backward: Graph
     targets: tuple[int, ...]
+    reads: tuple[bool, ...]
+
+
+def _fragment(forward: Graph | None, backward: Graph, targets: Sequence[int], seeds: int) -> Fragment:
+    read = {v for eqn in backward.eqns for v in eqn.invars if type(v) is not Literal}
+    read.update(v for v in backward.outputs if type(v) is not Literal)
+    return Fragment(forward, backward, tuple(targets), tuple([v in read for v in backward.inputs[seeds:]]))
 
 
 def fragment(
-    rule: rules.Rule | None,
+    rule: rules.Rule,
     eqn: Any,
     active: tuple[bool, ...],
     seeded: tuple[bool, ...],
@@ -43,12 +52,6 @@ def fragment(
     and are wanted; under that key its trace is remembered.  The equation's context (mesh, x64, …) is part of the
     key, because it is part of what the trace means.
     """
-    if rule is None:
-        raise rules.RuleError(
-            f"No derivative rule for primitive '{eqn.primitive.name}' "
-            f"({', '.join(describe(v.aval) for v in eqn.invars)}) at {source_line(eqn)}. "
-            f"Add one with functional_dl.rules.vjp({eqn.primitive.name!r}), or stop the gradient before it."
-        )
     if rule.kind == "refused":
         raise rules.RuleError(
             f"No gradient goes through primitive '{rule.name}' "
@@ -108,7 +111,7 @@ def _remembered(
 
 
 def _ct_avals(call: rules.Call) -> list[Any]:
-    return [a.to_tangent_aval() for a, s in zip(call.out_avals, call.seeded, strict=True) if s]
+    return [a.to_ct_aval() for a, s in zip(call.out_avals, call.seeded, strict=True) if s]
 
 
 def _spread(values: Sequence[Any], seeded: Sequence[bool]) -> list[Any]:
@@ -130,14 +133,14 @@ def _local(rule: rules.Rule, call: rules.Call) -> Fragment:
 
     backward = trace(run, *_ct_avals(call), *call.out_avals, *call.in_avals)
     backward.eqns = prune(backward.eqns, backward.outputs)
-    return Fragment(None, backward, tuple(targets))
+    return _fragment(None, backward, targets, n)
 
 
 def _structural(rule: rules.Rule, call: rules.Call, differentiate: Callable[..., Any]) -> Fragment:
     assert rule.fun is not None
     augmented: rules.Augmented | rules.Spliced = rule.fun(call, differentiate)
     if isinstance(augmented, rules.Spliced):
-        return _spliced(augmented, call)
+        return spliced(augmented, call)
     forward: Graph | None = None
     n, m, r = sum(call.seeded), len(call.out_avals), 0
     if augmented.forward is not None:
@@ -161,17 +164,17 @@ def _structural(rule: rules.Rule, call: rules.Call, differentiate: Callable[...,
     backward.eqns = prune(backward.eqns, backward.outputs)
     if forward is not None:
         _drop_unread(forward, backward, m, n + m, r)
-    return Fragment(forward, backward, tuple(targets))
+    return _fragment(forward, backward, targets, n)
 
 
-def _spliced(found: rules.Spliced, call: rules.Call) -> Fragment:
+def spliced(found: rules.Spliced, call: rules.Call) -> Fragment:
     """Graphs that a rule had ready, in the order of arguments that fragments have."""
     graph, n = found.backward, sum(call.seeded)
     count = len(graph.inputs) - n
     ys, operands = ([Var(a) for a in avals] for avals in (call.out_avals, call.in_avals))
     inputs = [*graph.inputs[count:], *ys, *graph.inputs[:count], *operands]
     backward = Graph(inputs, graph.outputs, graph.eqns, graph.constvars, graph.consts)
-    return Fragment(found.forward, backward, found.targets)
+    return _fragment(found.forward, backward, found.targets, n)
 
 
 def _drop_unread(forward: Graph, backward: Graph, outs: int, start: int, count: int) -> None:
@@ -196,8 +199,10 @@ def _wanted(name: str, call: rules.Call, results: Sequence[Any], targets: list[i
     for i, (ct, aval, active) in enumerate(zip(results, call.in_avals, call.active, strict=True)):
         if ct is None or not active:
             continue
-        came, due = jax.typeof(ct), aval.to_tangent_aval()
-        if came.shape != due.shape or came.dtype != due.dtype:
+        due = aval.to_ct_aval()
+        ct = varying_like(ct, due)
+        came = jax.typeof(ct)
+        if (came.shape, came.dtype, manual_type(came)) != (due.shape, due.dtype, manual_type(due)):
             raise rules.RuleError(
                 f"The rule for {name} gave operand {i} a cotangent {describe(came)}; that operand is {describe(due)}."
             )

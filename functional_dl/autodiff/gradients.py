@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
+import jax
 import numpy as np
 from jax.tree_util import tree_flatten, tree_structure, tree_unflatten
 
-from functional_dl.autodiff.arguments import check_input, check_output, split_arguments
-from functional_dl.autodiff.backward import joint
+from functional_dl.autodiff.arguments import as_array, check_input, check_output, split_arguments
+from functional_dl.autodiff.backward import Differentiation, Joint, joint
 from functional_dl.autodiff.pullback import filled
-from functional_dl.autodiff.tracing import trace_function
-from functional_dl.jaxprs import Graph, Literal, describe, evaluate, prune
+from functional_dl.autodiff.recording import record, reverse
+from functional_dl.autodiff.tracing import Flat, trace_function
+from functional_dl.jaxprs import Graph, Literal, describe, evaluate, is_staged, prune
 
 __all__ = ["grad", "value_and_grad"]
+
+Rules = Mapping[str, Callable[..., Any] | None] | None
 
 
 def value_and_grad(
@@ -24,6 +28,8 @@ def value_and_grad(
     has_aux: bool = False,
     holomorphic: bool = False,
     allow_int: bool = False,
+    *,
+    rules: Rules = None,
 ) -> Callable[..., Any]:
     """A function that returns the value of ``fun`` and its gradient; the counterpart of `jax.value_and_grad`.
 
@@ -33,6 +39,7 @@ def value_and_grad(
       has_aux: whether ``fun`` returns ``(output, aux)``.
       holomorphic: whether ``fun`` is promised to be holomorphic.
       allow_int: whether integer inputs are allowed; their gradient has dtype float0.
+      rules: derivative rules for this differentiation alone, in place of the table's; see `functional_dl.rules.book`.
 
     Returns:
       A function of the same arguments that returns ``(value, gradient)``, or ``((value, aux), gradient)``; the
@@ -47,11 +54,11 @@ def value_and_grad(
       >>> print(value, slope)
       9.0 6.0
     """
-    who = "value_and_grad"
+    how = (argnums, has_aux, holomorphic, allow_int, Differentiation.by(rules))
 
     @wraps(fun)
     def evaluated(*args: Any, **kwargs: Any) -> Any:
-        return _value_and_grad(who, fun, argnums, has_aux, holomorphic, allow_int, args, kwargs)
+        return _value_and_grad("value_and_grad", fun, *how, args, kwargs)
 
     return evaluated
 
@@ -63,6 +70,7 @@ def _value_and_grad(
     has_aux: bool,
     holomorphic: bool,
     allow_int: bool,
+    differentiate: Differentiation,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     want_value: bool = True,
@@ -71,36 +79,48 @@ def _value_and_grad(
     leaves, in_tree = tree_flatten(tuple(chosen))
     for x in leaves:
         check_input(who, holomorphic, allow_int, x)
-    traced = trace_function(chosen_fun, chosen, has_aux)
-    graph, n = traced.graph, traced.out_count
-    out_avals = [v.aval for v in graph.outputs[:n]]
-    if n != 1 or traced.out_tree != tree_structure(0) or out_avals[0].shape != ():
-        what = describe(out_avals[0]) if traced.out_tree == tree_structure(0) else str(traced.out_tree)
-        raise TypeError(
-            f"Gradient only defined for scalar-output functions. Output of {chosen_fun.__name__} was {what}. "
-            "Reduce it to a scalar, or use vjp or jacrev."
-        )
-    check_output(who, holomorphic, out_avals[0])
-    program = joint(graph, [True] * len(leaves), [i < n for i in range(len(graph.outputs))])
+    flat = Flat(chosen_fun, in_tree, has_aux)
 
-    # One graph: values, auxiliary outputs and gradients, with the cotangent of the output set to one.
-    aval = out_avals[0].to_tangent_aval()
-    one = Literal(1.0 if aval.weak_type else np.ones((), aval.dtype), aval)
-    gradients = [g for g in program.gradients if g is not None]
-    if not want_value:
-        program.outputs[0] = one  # nobody reads the value: what only it needs is dropped
-    outputs = [*program.outputs, *gradients]
-    whole = _bind_seed(program, one, outputs)
-    values = evaluate(whole, leaves)
-    m = len(program.outputs)
-    found = [g is not None for g in program.gradients]
-    slopes = tree_unflatten(in_tree, filled(iter(values[m:]), found, graph.in_avals))
-    slope = slopes[0] if isinstance(argnums, int) else slopes
-    value = tree_unflatten(traced.out_tree, values[:n])
-    return ((value, traced.aux(values[n:m])), slope) if has_aux else (value, slope)
+    def seed(avals: Sequence[Any]) -> Any:
+        """The cotangent of the output, the literal one, once the output is known to be a real scalar."""
+        tree = flat.out_tree
+        if len(avals) != 1 or tree != tree_structure(0) or avals[0].shape != ():
+            what = describe(avals[0]) if tree == tree_structure(0) else str(tree)
+            raise TypeError(
+                f"Gradient only defined for scalar-output functions. Output of {chosen_fun.__name__} was {what}. "
+                "Reduce it to a scalar, or use vjp or jacrev."
+            )
+        check_output(who, holomorphic, avals[0])
+        aval = avals[0].to_ct_aval()
+        return Literal(1.0 if aval.weak_type else np.ones((), aval.dtype), aval)
+
+    if is_staged():
+        graph = trace_function(flat, leaves, differentiate)
+        n, in_avals = flat.out_count, graph.in_avals
+        one = seed(graph.out_avals[:n])
+        program = joint(graph, [True] * len(leaves), [i < n for i in range(len(graph.outputs))], differentiate)
+        found = [g is not None for g in program.gradients]
+        if not want_value:
+            program.outputs[0] = one  # nobody reads the value: what only it needs is dropped
+        m = len(program.outputs)
+        values = evaluate(_bind_seed(program, one), leaves)
+        outs, slopes = values[:m], values[m:]
+    else:
+        leaves = [as_array(x) for x in leaves]
+        in_avals = [jax.typeof(x) for x in leaves]
+        outs, variables, kept = record(flat, leaves, differentiate)
+        n = flat.out_count
+        one = seed([jax.typeof(y) for y in outs[:n]])
+        backward, found = reverse(kept, variables[:n], [one])
+        del kept
+        slopes = evaluate(backward, [])
+    gradient = tree_unflatten(in_tree, filled(iter(slopes), found, in_avals))
+    gradient = gradient[0] if isinstance(argnums, int) else gradient
+    value = tree_unflatten(flat.out_tree, outs[:n])
+    return ((value, flat.aux(outs[n:])), gradient) if has_aux else (value, gradient)
 
 
-def _bind_seed(program: Any, one: Any, outputs: list[Any]) -> Graph:
+def _bind_seed(program: Joint, one: Any) -> Graph:
     """The joint graph as a program of its inputs alone: the scalar output's cotangent is the literal one."""
     seed = program.cotangents[0]
 
@@ -111,7 +131,7 @@ def _bind_seed(program: Any, one: Any, outputs: list[Any]) -> Graph:
         e if all(v is not seed for v in e.invars) else e.replace(invars=[bound(v) for v in e.invars])
         for e in program.backward
     ]
-    ends = [bound(v) for v in outputs]
+    ends = [*program.outputs, *[bound(g) for g in program.gradients if g is not None]]
     return Graph(program.inputs, ends, prune([*program.forward, *eqns], ends), program.constvars, program.consts)
 
 
@@ -121,6 +141,8 @@ def grad(
     has_aux: bool = False,
     holomorphic: bool = False,
     allow_int: bool = False,
+    *,
+    rules: Rules = None,
 ) -> Callable[..., Any]:
     """A function that returns the gradient of ``fun``; the counterpart of `jax.grad`.
 
@@ -133,11 +155,19 @@ def grad(
       >>> import functional_dl as fdl
       >>> print(fdl.grad(fdl.grad(lambda x: x ** 3))(2.0))
       12.0
+
+      A straight-through estimator (Bengio, Léonard & Courville 2013): rounding, differentiated as the identity.
+
+      >>> import jax.numpy as jnp
+      >>> through = {"round": lambda ct, y, x, **params: (ct,)}
+      >>> print(fdl.grad(lambda x: jnp.round(x) ** 2, rules=through)(2.6))
+      6.0
     """
+    how = (argnums, has_aux, holomorphic, allow_int, Differentiation.by(rules))
 
     @wraps(fun)
     def gradient(*args: Any, **kwargs: Any) -> Any:
-        value, slope = _value_and_grad("grad", fun, argnums, has_aux, holomorphic, allow_int, args, kwargs, False)
+        value, slope = _value_and_grad("grad", fun, *how, args, kwargs, False)
         return (slope, value[1]) if has_aux else slope
 
     return gradient

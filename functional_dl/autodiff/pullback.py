@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax import lax
 from jax.extend.core import primal_dtype_to_tangent_dtype
 from jax.tree_util import (
     register_pytree_node_class,
@@ -17,10 +16,12 @@ from jax.tree_util import (
     tree_unflatten,
 )
 
-from functional_dl.autodiff.arguments import check_array
-from functional_dl.autodiff.backward import joint, split
-from functional_dl.autodiff.tracing import trace_function
-from functional_dl.jaxprs import Graph, describe, evaluate
+from functional_dl.autodiff.arguments import as_array, check_array
+from functional_dl.autodiff.backward import Differentiation, joint, split
+from functional_dl.autodiff.recording import record, reverse
+from functional_dl.autodiff.tracing import Flat, trace_function
+from functional_dl.avals import zeros
+from functional_dl.jaxprs import Graph, Var, describe, evaluate, is_float, is_staged
 
 __all__ = ["Pullback", "filled", "vjp"]
 
@@ -73,7 +74,7 @@ class _Program:
             )
         seeds = []
         for (path, ct), aval in zip(tree_flatten_with_path(cotangent)[0], self.out_avals, strict=True):
-            came, due = jax.typeof(ct), aval.to_tangent_aval()
+            came, due = jax.typeof(ct), aval.to_ct_aval()
             where = f"output{jax.tree_util.keystr(path)}"
             if came.shape != due.shape:
                 raise ValueError(
@@ -98,19 +99,25 @@ def filled(gradients: Any, found: Sequence[bool], avals: Sequence[Any]) -> list[
         if exists:
             out.append(next(gradients))
         elif jax.dtypes.issubdtype(aval.dtype, np.inexact):
-            out.append(lax.full(aval.shape, 0, aval.dtype))
+            out.append(zeros(aval.to_ct_aval()))
         else:
             out.append(np.zeros(aval.shape, primal_dtype_to_tangent_dtype(aval.dtype)))
     return out
 
 
-def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
+def vjp(
+    fun: Callable[..., Any],
+    *primals: Any,
+    has_aux: bool = False,
+    rules: Mapping[str, Callable[..., Any] | None] | None = None,
+) -> Any:
     """Value of ``fun`` and its pullback, by our own reverse mode; the counterpart of `jax.vjp`.
 
     Args:
       fun: a function of arrays or pytrees of arrays.
       *primals: where to differentiate it.
       has_aux: whether ``fun`` returns ``(output, aux)``, of which only the output is differentiated.
+      rules: derivative rules for this differentiation alone, in place of the table's; see `functional_dl.rules.book`.
 
     Returns:
       ``(output, pullback)``, or ``(output, pullback, aux)``.  ``pullback(ct)`` takes a cotangent like the output and
@@ -128,23 +135,30 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     leaves, in_tree = tree_flatten(primals)
     for x in leaves:
         check_array("vjp", x)
-    traced = trace_function(fun, primals, has_aux)
-    graph, n = traced.graph, traced.out_count
-    seeded = [i < n for i in range(len(graph.outputs))]
-    program = joint(graph, [True] * len(leaves), seeded)
-    forward, backward, _ = split(program)
-    # Constants that the backward reads become residuals too: they may be tracers of an enclosing transform.
-    values = evaluate(forward, leaves)
-    arrays, kept = values[: len(graph.outputs)], values[len(graph.outputs) :]
-    lifted = Graph([*backward.constvars, *backward.inputs], backward.outputs, backward.eqns)
-    static = _Program(
-        lifted,
-        in_tree,
-        traced.out_tree,
-        [jax.typeof(x) for x in leaves],
-        [v.aval for v in graph.outputs[:n]],
-        [g is not None for g in program.gradients],
-    )
-    pullback = Pullback([*backward.consts, *kept], static)
-    out = tree_unflatten(traced.out_tree, arrays[:n])
-    return (out, pullback, traced.aux(arrays[n:])) if has_aux else (out, pullback)
+    differentiate = Differentiation.by(rules)
+    flat = Flat(fun, in_tree, has_aux)
+    if is_staged():
+        graph = trace_function(flat, leaves, differentiate)
+        n = flat.out_count
+        in_avals, out_avals = graph.in_avals, graph.out_avals[:n]
+        program = joint(graph, [True] * len(leaves), [i < n for i in range(len(graph.outputs))], differentiate)
+        found = [g is not None for g in program.gradients]
+        forward, backward, residuals = split(program)
+        values = evaluate(forward, leaves)
+        arrays, kept = values[: len(graph.outputs)], values[len(graph.outputs) :]
+        seeds = backward.inputs[len(residuals) :]
+        # Constants that the backward reads become residuals too: they may be tracers of an enclosing transform.
+        variables, kept = [*backward.constvars, *residuals], [*backward.consts, *kept]
+    else:
+        leaves = [as_array(x) for x in leaves]
+        arrays, places, tape = record(flat, leaves, differentiate)
+        n = flat.out_count
+        in_avals, out_avals = [jax.typeof(x) for x in leaves], [jax.typeof(y) for y in arrays[:n]]
+        cts = [Var(a.to_ct_aval()) if is_float(a) else None for a in out_avals]
+        backward, found = reverse(tape, places[:n], cts)
+        seeds = [ct for ct in cts if ct is not None]
+        variables, kept = backward.constvars, backward.consts
+    lifted = Graph([*variables, *seeds], backward.outputs, backward.eqns)
+    pullback = Pullback(kept, _Program(lifted, in_tree, flat.out_tree, in_avals, out_avals, found))
+    out = tree_unflatten(flat.out_tree, arrays[:n])
+    return (out, pullback, flat.aux(arrays[n:])) if has_aux else (out, pullback)
