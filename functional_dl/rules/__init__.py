@@ -14,6 +14,7 @@ from functional_dl.rules import (  # noqa: F401  (each fills its part of the tab
     reductions,
     shapes,
     sorting,
+    special,
     windows,
 )
 from functional_dl.rules.table import (

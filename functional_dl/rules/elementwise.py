@@ -256,12 +256,6 @@ def digamma(ct: Any, y: Any, x: Any) -> Cts:
     return (ct * lax.polygamma(lax.full_like(x, 1), x),)
 
 
-@vjp("polygamma")
-def polygamma(ct: Any, y: Any, m: Any, x: Any) -> Cts:
-    """y = ψ⁽ᵐ⁾(x).   x̄ = ȳ ψ⁽ᵐ⁺¹⁾(x);  m is an order and takes none."""
-    return (None, ct * lax.polygamma(m + 1, x))
-
-
 @vjp("bessel_i0e")
 def bessel_i0e(ct: Any, y: Any, x: Any) -> Cts:
     """y = e^(−|x|) I₀(x).   x̄ = ȳ (e^(−|x|) I₁(x) − y sign x)."""
