@@ -23,6 +23,7 @@ __all__ = [
     "Literal",
     "Var",
     "bind",
+    "bind_on",
     "bind_trailing",
     "close",
     "count_equations",
@@ -314,6 +315,18 @@ def bind(eqn: Equation, values: Sequence[Any]) -> Any:
     """Bind the primitive of ``eqn`` to ``values``, in the equation's own context."""
     with eqn.ctx.manager:
         return eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
+
+
+def bind_on(trace: Any, primitive: Any, values: Sequence[Any], params: dict[str, Any]) -> Any:
+    """Bind ``primitive`` on ``trace``, from within the processing of another trace.
+
+    The values have come through a ``bind`` already, so it need not be done again; only what JAX expands before an
+    interpreter sees it (``call_hi_primitive``) goes through the front door.
+    """
+    if trace.requires_low and primitive.is_high(*[jax.typeof(v) for v in values], **params):
+        with core.set_current_trace(trace):
+            return primitive.bind(*values, **primitive.get_bind_params(params))
+    return trace.process_primitive(primitive, values, params)
 
 
 def evaluate(graph: Graph, args: Sequence[Any]) -> list[Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from functional_dl import rules
 from functional_dl.autodiff.fragments import fragment
-from functional_dl.autodiff.interception import CUT, LINK, TANGENT
+from functional_dl.autodiff.interception import LINK, PARTED
 from functional_dl.autodiff.sweep import sweep, total
 from functional_dl.avals import zeros
 from functional_dl.jaxprs import Atom, Builder, Graph, Literal, Var, close, is_float, open_jaxpr, prune, rename, trace
@@ -119,18 +119,20 @@ def joint(
     names: dict[Any, Atom] = {}
     for i, eqn in enumerate(graph.eqns):
         mask = tuple([type(v) is not Literal and v in active for v in eqn.invars])
-        if eqn.primitive in (CUT, LINK, TANGENT):
-            source = eqn.invars[-1]
-            if eqn.primitive is not CUT and mask[-1]:
-                steps[i] = _Mark(eqn.outvars, source)
+        if eqn.primitive is LINK:
+            if mask[1]:
+                steps[i] = _Mark(eqn.outvars, eqn.invars[1])
                 active.update(eqn.outvars)
-            if eqn.primitive is TANGENT:
-                at_zero = Builder()
-                (names[eqn.outvars[0]],) = at_zero.splice(_zeros(eqn.outvars[0].aval), [])
-                replaced[i] = at_zero.eqns
-            else:
-                names[eqn.outvars[0]] = eqn.invars[0]
-                replaced[i] = []
+            names[eqn.outvars[0]] = eqn.invars[0]
+            replaced[i] = []
+        elif eqn.primitive is PARTED:
+            primal, tangent = eqn.outvars
+            if mask[0]:
+                steps[i] = _Mark([tangent], eqn.invars[0])
+                active.add(tangent)
+            at_zero = Builder()
+            names[primal], (names[tangent],) = eqn.invars[0], at_zero.splice(_zeros(tangent.aval), [])
+            replaced[i] = at_zero.eqns
         elif True in mask:
             rule = differentiate.book.find(eqn.primitive, eqn.params)
             if rule.kind != "zero":

@@ -3,11 +3,11 @@
 JAX hands a trace the rule of a `jax.custom_jvp` function together with the call.  Left to itself, the trace keeps
 both unseen: to differentiate the call later, the rule has to be traced by itself, which for small functions (ReLU)
 costs more than all the rest.  So user functions are traced under a trace that passes everything on to the one
-below, and runs the rule of a call that a derivative goes through.  Three marks say what is what; they are
+below, and runs the rule of a call that a derivative goes through.  Two marks say what is what; they are
 identities, and `functional_dl.autodiff.backward` resolves them, so that no program ever holds one:
 
-* ``cut``: a primal as the rule sees it, through which no cotangent goes;
-* ``tangent``: the tangent of an operand.  A cotangent that arrives here is the operand's;
+* ``parted``: an operand as the rule sees it, twice: as a primal, through which no cotangent goes, and as a tangent,
+  whose cotangent is the operand's;
 * ``link``: an output with its tangent.  The cotangent of the output goes to the tangent.
 """
 
@@ -24,18 +24,15 @@ from jax.extend import core
 from jax.interpreters import ad
 
 from functional_dl import rules
-from functional_dl.jaxprs import is_float
+from functional_dl.jaxprs import bind_on, is_float
 
-__all__ = ["CUT", "LINK", "TANGENT", "absent_tangent", "intercept", "is_absent"]
-
-
-def _mark(name: str) -> Any:
-    primitive = core.Primitive(name)
-    primitive.def_abstract_eval(lambda x, *rest: x)
-    return primitive
+__all__ = ["LINK", "PARTED", "absent_tangent", "intercept", "is_absent"]
 
 
-CUT, TANGENT, LINK = _mark("cut"), _mark("tangent"), _mark("link")
+PARTED, LINK = core.Primitive("parted"), core.Primitive("link")
+PARTED.multiple_results = True
+PARTED.def_abstract_eval(lambda x: [x, x.to_tangent_aval()])
+LINK.def_abstract_eval(lambda y, slope: y)
 
 
 def absent_tangent(aval: Any, symbolic: bool) -> Any:
@@ -71,17 +68,20 @@ class _Interceptor(jax.core.Trace):
         return any(id(x) in self._active for x in values)
 
     def _pass_on(self, primitive: Any, values: Sequence[Any], params: dict[str, Any]) -> Any:
+        """Bind a call of a custom rule on the trace below."""
         with core.set_current_trace(self.parent_trace):
-            out = primitive.bind(*values, **params)
+            return self._note(values, primitive.bind(*values, **params), primitive.multiple_results)
+
+    def _note(self, values: Sequence[Any], out: Any, many: bool) -> Any:
         if self._touched(values):
-            self.activate(out if primitive.multiple_results else [out])
+            self.activate(out if many else [out])
         return out
 
     def stage_value(self, val: Any) -> Any:
         return self.parent_trace.stage_value(val)
 
     def process_primitive(self, primitive: Any, tracers: Any, params: Any, /) -> Any:
-        return self._pass_on(primitive, tracers, params)
+        return self._note(tracers, bind_on(self.parent_trace, primitive, tracers, params), primitive.multiple_results)
 
     def process_custom_vjp_call(self, primitive: Any, fun: Any, fwd: Any, bwd: Any, tracers: Any, /, **kw: Any) -> Any:
         return self._pass_on(primitive, tracers, {"subfuns": (fun, fwd, bwd), **kw})
@@ -97,8 +97,9 @@ class _Interceptor(jax.core.Trace):
         with core.set_current_trace(self.parent_trace):
             for x in tracers:
                 moved = id(x) in self._active
-                primals.append(CUT.bind(x) if moved else x)
-                tangents.append(TANGENT.bind(x) if moved else absent_tangent(jax.typeof(x), symbolic_zeros))
+                primal, tangent = PARTED.bind(x) if moved else (x, absent_tangent(jax.typeof(x), symbolic_zeros))
+                primals.append(primal)
+                tangents.append(tangent)
         inner.activate(tangents)
         with core.set_current_trace(inner):
             outs = jvp.call_wrapped(*primals, *tangents)

@@ -28,6 +28,7 @@ from functional_dl.jaxprs import (
     Literal,
     Var,
     bind,
+    bind_on,
     close,
     evaluate,
     inlines,
@@ -204,12 +205,11 @@ class _Recorder(jax.core.Trace):
 
     def process_primitive(self, primitive: Any, tracers: Any, params: Any, /) -> Any:
         values, active = self._lower(tracers)
-        with core.set_current_trace(self.parent_trace):
-            if True not in active:
-                return primitive.bind(*values, **params)
-            rule = self._differentiate.book.find(primitive, params)
-            if rule.kind == "zero":
-                return primitive.bind(*values, **params)
+        if True not in active:
+            return bind_on(self.parent_trace, primitive, values, params)
+        rule = self._differentiate.book.find(primitive, params)
+        if rule.kind == "zero":
+            return bind_on(self.parent_trace, primitive, values, params)
         if primitive.name == "jit" and inlines(params) and rule.kind == "structural":
             with core.set_current_trace(self):
                 return evaluate(open_jaxpr(params["jaxpr"]), tracers)
@@ -233,7 +233,7 @@ class _Recorder(jax.core.Trace):
                 key = (primitive, tuple(params.items()), avals)
                 out_avals = _out_avals(*key) if _hashable(key) else _staged(primitive, params, avals).out_avals
             else:
-                outs = primitive.bind(*values, **params)
+                outs = bind_on(self.parent_trace, primitive, values, params)
                 outs = outs if primitive.multiple_results else [outs]
                 out_avals = [jax.typeof(y) for y in outs]
             invars = [
