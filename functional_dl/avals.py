@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import jax
 from jax import lax
-from jax.sharding import AxisType, ManualAxisType
+from jax.sharding import AxisType, ManualAxisType, use_abstract_mesh
 
-__all__ = ["full", "is_varying", "manual_type", "tied", "varying_like", "zeros"]
+__all__ = ["conform", "full", "has_explicit_sharding", "is_varying", "manual_type", "mesh_of", "tied", "zeros"]
 
 
 def manual_type(aval: Any) -> Any:
@@ -22,6 +23,17 @@ def is_varying(aval: Any) -> bool:
     return manual_type(aval) not in (None, ManualAxisType())
 
 
+def has_explicit_sharding(aval: Any) -> bool:
+    """Whether the type of an array says how it is sharded."""
+    return AxisType.Explicit in aval.sharding.mesh.axis_types
+
+
+def mesh_of(aval: Any) -> Any:
+    """A context in which operations on values of this type are traced with the mesh that they are on."""
+    mesh = getattr(getattr(aval, "sharding", None), "mesh", None)
+    return nullcontext() if mesh is None or mesh.empty else use_abstract_mesh(mesh)
+
+
 def zeros(aval: Any) -> Any:
     """Zeros of a type: of its shape and dtype, its sharding where that is explicit, varying where it varies."""
     return full(aval, 0)
@@ -29,14 +41,14 @@ def zeros(aval: Any) -> Any:
 
 def full(aval: Any, value: Any) -> Any:
     """An array of a type, all of whose entries are ``value``."""
-    sharding = aval.sharding if AxisType.Explicit in aval.sharding.mesh.axis_types else None
-    return varying_like(lax.full(aval.shape, value, aval.dtype, sharding=sharding), aval)
+    sharding = aval.sharding if has_explicit_sharding(aval) else None
+    return conform(lax.full(aval.shape, value, aval.dtype, sharding=sharding), aval)
 
 
-def varying_like(x: Any, aval: Any) -> Any:
-    """``x`` as a value that varies, inside a `jax.shard_map`, along all the mesh axes that ``aval`` varies along."""
+def conform(x: Any, aval: Any) -> Any:
+    """``x`` as a value of this type: varying along the manual axes it varies along, and of its explicit sharding."""
     came, due = manual_type(jax.typeof(x)), manual_type(aval)
-    if came == due or came is None or due is None:
+    if came is None or due is None:
         return x
     if missing := due.reduced - came.reduced:
         x = lax.pcast(x, tuple(missing), to="reduced")
@@ -44,6 +56,8 @@ def varying_like(x: Any, aval: Any) -> Any:
         x = lax.pcast(x, tuple(missing), to="varying")
     if missing := due.unreduced - came.unreduced:
         x = lax.pcast(x, tuple(missing), to="unreduced")
+    if has_explicit_sharding(aval) and jax.typeof(x).sharding != aval.sharding:
+        x = jax.sharding.reshard(x, aval.sharding)
     return x
 
 

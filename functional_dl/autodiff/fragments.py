@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from functional_dl import rules
-from functional_dl.avals import manual_type, varying_like
+from functional_dl.avals import conform, manual_type
 from functional_dl.jaxprs import Graph, Literal, Var, describe, prune, source_line, trace
 
 __all__ = ["Fragment", "fragment", "spliced"]
@@ -200,7 +200,7 @@ def _wanted(name: str, call: rules.Call, results: Sequence[Any], targets: list[i
         if ct is None or not active:
             continue
         due = aval.to_ct_aval()
-        ct = varying_like(ct, due)
+        ct = conform(ct, due)
         came = jax.typeof(ct)
         if (came.shape, came.dtype, manual_type(came)) != (due.shape, due.dtype, manual_type(due)):
             raise rules.RuleError(

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from jax import lax
 
+from functional_dl.avals import mesh_of
 from functional_dl.jaxprs import Atom, Builder, Graph, Literal, trace
 
 __all__ = ["Step", "sweep", "total"]
@@ -33,7 +34,8 @@ class Step(Protocol):
 
 @lru_cache(maxsize=1024)
 def _add(aval: Any) -> Graph:
-    return trace(lambda a, b: [lax.add(a, b)], aval, aval)
+    with mesh_of(aval):
+        return trace(lambda a, b: [lax.add(a, b)], aval, aval)
 
 
 def total(v: Any, sums: Sums, build: Builder) -> Atom | None:

@@ -3,6 +3,7 @@
 from functional_dl.rules import (  # noqa: F401  (each fills its part of the table)
     arithmetic,
     calls,
+    collectives,
     contractions,
     control_flow,
     convolutions,
@@ -13,6 +14,8 @@ from functional_dl.rules import (  # noqa: F401  (each fills its part of the tab
     nondifferentiable,
     reductions,
     shapes,
+    shard_map,
+    shardings,
     sorting,
     special,
     windows,

@@ -7,6 +7,7 @@ from typing import Any
 
 from jax import lax
 
+from functional_dl.avals import manual_type, zeros
 from functional_dl.jaxprs import dependent_outputs, evaluate, invariant_outputs, is_float, open_jaxpr
 from functional_dl.rules.table import Augmented, Call, RuleError, structural
 
@@ -19,10 +20,6 @@ def scan_layout(params: dict[str, Any]) -> tuple[int, int]:
         return params["num_consts"], params["num_carry"]
     consts, carry, _ = (len(part) for part in params["ft_in"].unpack())  # from JAX 0.11 on
     return consts, carry
-
-
-def _zeros(aval: Any) -> Any:
-    return lax.full(aval.shape, 0, aval.dtype)
 
 
 def _carried_activity(body: Any, active: Sequence[bool], consts: int, carry: int) -> tuple[bool, ...]:
@@ -117,11 +114,11 @@ def scan(call: Call, differentiate: Callable[..., Any]) -> Augmented:
             found = dict(zip(inner.targets, evaluate(graph, [*given, *ends, *seeds_y]), strict=True))
             sums = [lax.add(s, found[i]) for s, i in zip(sums, ct_consts, strict=True)]
             ends = [found.get(w + i) for i in ct_carries]
-            ends = [_zeros(carried_avals[i]) if e is None else e for e, i in zip(ends, ct_carries, strict=True)]
+            ends = [zeros(carried_avals[i]) if e is None else e for e, i in zip(ends, ct_carries, strict=True)]
             return (sums, ends), [found[i] for i in ct_xs]
 
-        ends = [_zeros(carried_avals[i]) if cts[i] is None else cts[i] for i in ct_carries]
-        sums = [_zeros(call.in_avals[i]) for i in ct_consts]
+        ends = [zeros(carried_avals[i]) if cts[i] is None else cts[i] for i in ct_carries]
+        sums = [zeros(call.in_avals[i]) for i in ct_consts]
         over = (list(sliced.values()), [cts[j] for j in ct_ys])
         (sums, ends), slopes = lax.scan(step, (sums, ends), over, length, not reverse, unroll)
         found = dict(zip(ct_consts, sums, strict=True))
@@ -166,7 +163,7 @@ def cond(call: Call, differentiate: Callable[..., Any]) -> Augmented:
         def run(*operands: Any) -> list[Any]:
             found = evaluate(open_jaxpr(part.forward), operands)
             filled = dict(zip(mine, found[outs:], strict=True))
-            return [*found[:outs], *[filled[p] if p in filled else _zeros(a) for p, a in enumerate(places)]]
+            return [*found[:outs], *[filled[p] if p in filled else zeros(a) for p, a in enumerate(places)]]
 
         return run
 
@@ -182,7 +179,7 @@ def cond(call: Call, differentiate: Callable[..., Any]) -> Augmented:
             given = dict(zip(seeds, cts, strict=True))
             args = [*part.residuals(operands, ys, stored), *[given[j] for j in part.seeds]]
             found = dict(zip(part.targets, evaluate(open_jaxpr(part.backward), args), strict=True))
-            return [found[i] if i in found else _zeros(call.in_avals[1 + i]) for i in targets]
+            return [found[i] if i in found else zeros(call.in_avals[1 + i]) for i in targets]
 
         return run
 
@@ -211,7 +208,7 @@ def cond(call: Call, differentiate: Callable[..., Any]) -> Augmented:
 
 
 def _same(a: Any, b: Any) -> bool:
-    return bool(a.shape == b.shape and a.dtype == b.dtype)
+    return bool((a.shape, a.dtype, manual_type(a), a.sharding) == (b.shape, b.dtype, manual_type(b), b.sharding))
 
 
 @structural("while")

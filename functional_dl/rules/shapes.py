@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 from jax import Array, lax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding
 
+from functional_dl.avals import has_explicit_sharding
 from functional_dl.rules.table import vjp
 
 __all__ = ["Cts", "explicit_sharding", "reshape_as", "scalar_zero", "transposed"]
@@ -18,16 +19,17 @@ Cts = Sequence[Any]  # one cotangent per operand, None where an operand takes no
 
 
 def explicit_sharding(x: Array, order: Sequence[int] | None = None) -> NamedSharding | None:
-    """The sharding that is part of the type of ``x``, its axes in ``order``; ``None`` unless the mesh is explicit.
+    """The sharding in the type of the cotangent of ``x``, its axes in ``order``; ``None`` unless the mesh is explicit.
 
     With explicit meshes JAX cannot always infer the sharding of a cotangent; it is that of the operand.
     """
-    sharding = jax.typeof(x).sharding
-    if AxisType.Explicit not in sharding.mesh.axis_types:
+    aval = jax.typeof(x)
+    if not has_explicit_sharding(aval):
         return None
+    sharding = aval.to_ct_aval().sharding
     if order is None:
         return sharding
-    return NamedSharding(sharding.mesh, PartitionSpec(*[sharding.spec[i] for i in order]))
+    return sharding.update(spec=sharding.spec.update(partitions=[sharding.spec.partitions[i] for i in order]))
 
 
 def scalar_zero(x: Array) -> Any:

@@ -9,7 +9,7 @@ from jax import Array, lax
 from jax.extend.core import primitives
 
 from functional_dl.rules.convolutions import transposed_padding
-from functional_dl.rules.shapes import Cts, reshape_as, scalar_zero
+from functional_dl.rules.shapes import Cts, explicit_sharding, reshape_as, scalar_zero
 from functional_dl.rules.table import vjp
 
 __all__: list[str] = []
@@ -76,7 +76,7 @@ def _repeat(ct: Array, x: Array, window: tuple[int, ...]) -> Array:
         shape += [o] if k == 1 else [o, k]
     covered = tuple(o * k for o, k in zip(ct.shape, window, strict=True))
     if len(shape) > ct.ndim:
-        ct = lax.reshape(lax.broadcast_in_dim(ct, shape, places), covered)
+        ct = lax.reshape(lax.broadcast_in_dim(ct, shape, places), covered, out_sharding=explicit_sharding(x))
     if covered == x.shape:
         return ct
     return lax.pad(ct, scalar_zero(ct), [(0, n - m, 0) for n, m in zip(x.shape, covered, strict=True)])
