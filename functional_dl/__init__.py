@@ -2,7 +2,7 @@
 
 from functional_dl.autodiff.check import GradientError, OperandCheck, check_vjp
 from functional_dl.autodiff.transforms import Pullback, grad, hessian, hvp, jacrev, value_and_grad, vjp
-from functional_dl.rules import RuleError
+from functional_dl.rules import RuleError, defvjp
 
 __all__ = [
     "GradientError",
@@ -10,6 +10,7 @@ __all__ = [
     "Pullback",
     "RuleError",
     "check_vjp",
+    "defvjp",
     "grad",
     "hessian",
     "hvp",

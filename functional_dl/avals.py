@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import jax
+import numpy as np
 from jax import lax
 from jax.sharding import AxisType, ManualAxisType, use_abstract_mesh
 
@@ -41,8 +42,14 @@ def zeros(aval: Any) -> Any:
 
 def full(aval: Any, value: Any) -> Any:
     """An array of a type, all of whose entries are ``value``."""
+    dtype = aval.dtype
+    if aval.weak_type:
+        # A Python number without a dtype makes a weakly typed array.
+        number = complex(value) if jax.dtypes.issubdtype(dtype, np.complexfloating) else float(value)
+        if jax.typeof(number).dtype == dtype:
+            value, dtype = number, None
     sharding = aval.sharding if has_explicit_sharding(aval) else None
-    return conform(lax.full(aval.shape, value, aval.dtype, sharding=sharding), aval)
+    return conform(lax.full(aval.shape, value, dtype, sharding=sharding), aval)
 
 
 def conform(x: Any, aval: Any) -> Any:

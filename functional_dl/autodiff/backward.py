@@ -270,14 +270,17 @@ class Differentiation:
         return Differentiation(rules.Rulebook(overrides)) if overrides else halves
 
     def __call__(self, closed: Any, active: tuple[bool, ...], seeded: tuple[bool, ...]) -> Halves:
-        return _halves(self, closed, tuple(active), tuple(seeded))
+        return _halves(self, rules.generation(), closed, tuple(active), tuple(seeded))
 
 
 halves = Differentiation(rules.STANDARD)
 
 
 @lru_cache(maxsize=2048)
-def _halves(differentiate: Differentiation, closed: Any, active: tuple[bool, ...], seeded: tuple[bool, ...]) -> Halves:
+def _halves(
+    differentiate: Differentiation, generation: int, closed: Any, active: tuple[bool, ...], seeded: tuple[bool, ...]
+) -> Halves:
+    del generation  # in the key only
     program = joint(open_jaxpr(closed), active, seeded, differentiate)
     forward, backward, residuals = split(program)
     inputs = {v: i for i, v in enumerate(program.inputs)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -12,14 +12,12 @@ from jax.tree_util import tree_flatten, tree_structure, tree_unflatten
 
 from functional_dl.autodiff.arguments import as_array, check_input, check_output, split_arguments
 from functional_dl.autodiff.backward import Differentiation, Joint, joint
-from functional_dl.autodiff.pullback import filled
+from functional_dl.autodiff.pullback import Rules, filled
 from functional_dl.autodiff.recording import record, reverse
 from functional_dl.autodiff.tracing import Flat, trace_function
 from functional_dl.jaxprs import Graph, Literal, describe, evaluate, is_staged, prune
 
 __all__ = ["grad", "value_and_grad"]
-
-Rules = Mapping[str, Callable[..., Any] | None] | None
 
 
 def value_and_grad(

@@ -23,7 +23,9 @@ from functional_dl.autodiff.tracing import Flat, trace_function
 from functional_dl.avals import zeros
 from functional_dl.jaxprs import Graph, Var, describe, evaluate, is_float, is_staged
 
-__all__ = ["Pullback", "filled", "vjp"]
+__all__ = ["Pullback", "Rules", "filled", "vjp"]
+
+Rules = Mapping[str, Callable[..., Any] | None] | None
 
 
 @register_pytree_node_class
@@ -109,7 +111,7 @@ def vjp(
     fun: Callable[..., Any],
     *primals: Any,
     has_aux: bool = False,
-    rules: Mapping[str, Callable[..., Any] | None] | None = None,
+    rules: Rules = None,
 ) -> Any:
     """Value of ``fun`` and its pullback, by our own reverse mode; the counterpart of `jax.vjp`.
 

@@ -38,7 +38,7 @@ from functional_dl.jaxprs import (
     prune,
     trace,
 )
-from functional_dl.rules.custom_vjp import instantiated, run_backward, run_forward
+from functional_dl.rules.custom_vjp import run_backward, run_forward
 
 __all__ = ["Record", "record", "reverse"]
 
@@ -167,19 +167,28 @@ def _staged(primitive: Any, params: dict[str, Any], avals: Sequence[Any]) -> Gra
 class _Recorded(jax.core.Tracer):
     """A value that depends on what is differentiated, with the variable that stands for it in the record."""
 
-    __slots__ = ("value", "var")
+    __slots__ = ("primal", "var")
 
     def __init__(self, trace: _Recorder, value: Any, var: Any) -> None:
         super().__init__(trace, jax.typeof(value))
-        self.value = value
+        self.primal = value
         self.var = var
 
     def to_concrete_value(self) -> Any:
         """The array itself, where there is one: Python may look at it."""
-        return self.value.to_concrete_value() if isinstance(self.value, jax.core.Tracer) else self.value
+        return self.primal.to_concrete_value() if isinstance(self.primal, jax.core.Tracer) else self.primal
+
+    # JAX lets Python take ints, bools and items of a value under grad, but not floats; there is no reason to stop.
+    def __float__(self) -> float:
+        concrete = self.to_concrete_value()
+        return super().__float__() if concrete is None else float(concrete)
+
+    def __complex__(self) -> complex:
+        concrete = self.to_concrete_value()
+        return super().__complex__() if concrete is None else complex(concrete)
 
     def _short_repr(self) -> str:
-        return f"Recorded({self.value})"
+        return f"Recorded({self.primal})"
 
 
 class _Recorder(jax.core.Trace):
@@ -198,7 +207,7 @@ class _Recorder(jax.core.Trace):
 
     def _lower(self, tracers: Sequence[Any]) -> tuple[list[Any], tuple[bool, ...]]:
         mine = tuple([type(t) is _Recorded and t._trace is self for t in tracers])
-        return [t.value if m else t for t, m in zip(tracers, mine, strict=True)], mine
+        return [t.primal if m else t for t, m in zip(tracers, mine, strict=True)], mine
 
     def stage_value(self, val: Any) -> Any:
         return val
@@ -225,13 +234,16 @@ class _Recorder(jax.core.Trace):
         active: tuple[bool, ...],
     ) -> Any:
         """Run one equation, with the residuals that its backward will read, and write it down."""
-        kept, piece, residuals = self.record, None, ()
+        kept, piece = self.record, None
+        residuals: list[Any] = []
         structural = rule.kind == "structural"
         with core.set_current_trace(self.parent_trace):
             if structural:
                 avals = tuple([jax.typeof(v) for v in values])
                 key = (primitive, tuple(params.items()), avals)
                 out_avals = _out_avals(*key) if _hashable(key) else _staged(primitive, params, avals).out_avals
+                if not any(is_float(a) for a in out_avals):
+                    return bind_on(self.parent_trace, primitive, values, params)
             else:
                 outs = bind_on(self.parent_trace, primitive, values, params)
                 outs = outs if primitive.multiple_results else [outs]
@@ -337,9 +349,10 @@ class _Recorder(jax.core.Trace):
         with core.set_current_trace(self.parent_trace):
             outs, residuals = run_forward(fwd, out_trees, values, active)
         outvars = [Var(jax.typeof(y)) for y in outs]
+        out_avals, in_avals = [v.aval for v in outvars], [jax.typeof(v) for v in values]
 
         def call(kept: Sequence[Any], cts: Sequence[Any]) -> Sequence[Any]:
-            return run_backward(bwd, kept, [instantiated(ct, v.aval) for ct, v in zip(cts, outvars, strict=True)])
+            return run_backward(bwd, kept, cts, out_avals, in_avals, symbolic_zeros)
 
         operands = [(t.var if a else Var(jax.typeof(v)), a) for t, v, a in zip(tracers, values, active, strict=True)]
         kept.steps.append(_Called(outvars, operands, [kept.constant(r) for r in residuals], call))

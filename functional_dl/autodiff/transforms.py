@@ -13,7 +13,7 @@ from jax.tree_util import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from functional_dl.autodiff.arguments import check_input, check_output, split_arguments
 from functional_dl.autodiff.gradients import grad, value_and_grad
-from functional_dl.autodiff.pullback import Pullback, vjp
+from functional_dl.autodiff.pullback import Pullback, Rules, vjp
 
 __all__ = ["Pullback", "grad", "hessian", "hvp", "jacrev", "value_and_grad", "vjp"]
 
@@ -24,6 +24,8 @@ def jacrev(
     has_aux: bool = False,
     holomorphic: bool = False,
     allow_int: bool = False,
+    *,
+    rules: Rules = None,
 ) -> Callable[..., Any]:
     """A function that returns the Jacobian of ``fun``, row by row in reverse mode; the counterpart of `jax.jacrev`.
 
@@ -43,7 +45,7 @@ def jacrev(
         chosen_fun, chosen = split_arguments("jacrev", fun, argnums, args, kwargs)
         for x in tree_leaves(chosen):
             check_input("jacrev", holomorphic, allow_int, x)
-        out, pullback, *aux = vjp(chosen_fun, *chosen, has_aux=has_aux)
+        out, pullback, *aux = vjp(chosen_fun, *chosen, has_aux=has_aux, rules=rules)
         outs, out_tree = tree_flatten(out)
         for y in outs:
             check_output("jacrev", holomorphic, jax.typeof(y))
@@ -73,7 +75,12 @@ def _rows(j: Any, shape: tuple[int, ...]) -> Any:
 
 
 def hessian(
-    fun: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, holomorphic: bool = False
+    fun: Callable[..., Any],
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    *,
+    rules: Rules = None,
 ) -> Callable[..., Any]:
     """A function that returns the Hessian of ``fun``, forward mode over our reverse mode, as `jax.hessian` does.
 
@@ -83,10 +90,17 @@ def hessian(
       [[0. 6.]
        [6. 2.]]
     """
-    return jax.jacfwd(jacrev(fun, argnums, has_aux, holomorphic), argnums, has_aux, holomorphic)
+    return jax.jacfwd(jacrev(fun, argnums, has_aux, holomorphic, rules=rules), argnums, has_aux, holomorphic)
 
 
-def hvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+def hvp(
+    fun: Callable[..., Any],
+    primals: Sequence[Any],
+    tangents: Sequence[Any],
+    has_aux: bool = False,
+    *,
+    rules: Rules = None,
+) -> Any:
     """The Hessian of ``fun`` times a vector, at the cost of a few gradients (Pearlmutter 1994).
 
     Forward mode over our reverse mode: the derivative of the gradient along ``tangents``.
@@ -107,7 +121,7 @@ def hvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
       [ 6. 12.]
     """
     argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
-    slope = grad(fun, argnums, has_aux)
+    slope = grad(fun, argnums, has_aux, rules=rules)
     if has_aux:
         _, product, aux = jax.jvp(slope, tuple(primals), tuple(tangents), has_aux=True)
         return product, aux

@@ -8,18 +8,28 @@ from functional_dl.rules import (  # noqa: F401  (each fills its part of the tab
     control_flow,
     convolutions,
     cumulative,
+    custom_rules,
+    eigen,
     elementwise,
+    factorizations,
+    fft,
     indexing,
     linear_solve,
+    monoids,
     nondifferentiable,
     reductions,
+    remat,
     shapes,
     shard_map,
     shardings,
+    singular_values,
+    solves,
     sorting,
     special,
     windows,
 )
+from functional_dl.rules.book import STANDARD, Rulebook
+from functional_dl.rules.registration import defvjp
 from functional_dl.rules.table import (
     Augmented,
     Call,
@@ -27,6 +37,7 @@ from functional_dl.rules.table import (
     RuleError,
     Spliced,
     entries,
+    generation,
     lookup,
     refuse,
     structural,
@@ -35,5 +46,6 @@ from functional_dl.rules.table import (
 )
 
 __all__ = [
-    "Augmented", "Call", "Rule", "RuleError", "Spliced", "entries", "lookup", "refuse", "structural", "vjp", "zero",
+    "STANDARD", "Augmented", "Call", "Rule", "RuleError", "Rulebook", "Spliced", "defvjp", "entries",
+    "generation", "lookup", "refuse", "structural", "vjp", "zero",
 ]  # fmt: skip

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from functional_dl.rules.foreign import foreign
+from functional_dl.rules.registration import keyword_params
 from functional_dl.rules.table import Rule, RuleError, lookup
 
 __all__ = ["STANDARD", "Rulebook", "called_name"]
@@ -57,11 +57,7 @@ class Rulebook:
             return Rule(name, "zero", reason="asked for by the user")
         if called:
             return Rule(name, "vjp", lambda ct, y, *xs, **_: rule(*_single(ct, y), *xs), None, cacheable=False)
-        kinds = inspect.signature(rule).parameters.values()
-        known = None if any(p.kind is p.VAR_KEYWORD for p in kinds) else frozenset(
-            p.name for p in kinds if p.kind is p.KEYWORD_ONLY
-        )  # fmt: skip
-        return Rule(name, "vjp", rule, known, cacheable=False)
+        return Rule(name, "vjp", rule, keyword_params(rule), cacheable=False)
 
     def override(self, primitive: str, function: Callable[[], str]) -> Rule | None:
         """The user's rule for a call of ``function()`` by the call primitive ``primitive``, if there is one."""

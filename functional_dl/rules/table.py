@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from functional_dl.jaxprs import Graph
 
 __all__ = [
-    "Augmented", "Call", "Rule", "RuleError", "Spliced", "entries", "lookup", "refuse", "structural", "vjp", "zero",
+    "Augmented", "Call", "Rule", "RuleError", "Spliced", "enter_user_rule", "entries", "generation", "lookup", "refuse",
+    "structural", "vjp", "zero",
 ]  # fmt: skip
 
 
@@ -90,6 +91,7 @@ class Rule:
       params: the names of the parameters the rule knows; ``None`` if it takes any.
       cacheable: whether equal equations may share one trace of the rule.
       reason: for a stated zero or a refusal, why.
+      user: whether a user entered it.
     """
 
     name: str
@@ -98,15 +100,29 @@ class Rule:
     params: frozenset[str] | None = None
     cacheable: bool = True
     reason: str = ""
+    user: bool = False
 
 
 _TABLE: dict[str, Rule] = {}
+_generation = 0
 
 
 def _enter(rule: Rule) -> None:
     if rule.name in _TABLE:
         raise RuleError(f"There is already a rule for primitive '{rule.name}' ({_TABLE[rule.name].kind}).")
     _TABLE[rule.name] = rule
+
+
+def enter_user_rule(rule: Rule) -> None:
+    """Enter a user's rule, in the place of an earlier one of the user's."""
+    global _generation
+    _TABLE[rule.name] = rule
+    _generation += 1
+
+
+def generation() -> int:
+    """A number that changes when what has been derived from the table may be out of date."""
+    return _generation
 
 
 def vjp(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
