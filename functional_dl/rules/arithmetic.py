@@ -73,6 +73,23 @@ def pow_(ct: Any, y: Any, a: Any, b: Any) -> Cts:
     return unbroadcast(slope, a), unbroadcast(ct * (lax.log(safe) * y), b)
 
 
+@vjp("polynomial")
+def polynomial(ct: Any, y: Any, x: Any, *coefficients: Any, unroll: int | None = None) -> Cts:
+    """y = Σₖ cₖ xᵏ (JAX from 0.12 on).   x̄ = ȳ Σₖ k cₖ xᵏ⁻¹, c̄ₖ = ȳ xᵏ, each power from the one before."""
+    slopes = [c * k for k, c in enumerate(coefficients)][1:]
+    x_ct = unbroadcast(ct * lax.polynomial(x, slopes, unroll=unroll), x)
+    powers = [ct]
+    for _ in slopes:
+        powers.append(powers[-1] * x)
+    return x_ct, *[unbroadcast(power, c) for power, c in zip(powers, coefficients, strict=True)]
+
+
+@vjp("nextafter")
+def nextafter(ct: Any, y: Any, a: Any, b: Any) -> Cts:
+    """y = the number next to a in the direction of b.   ā = ȳ, to rounding;  b̄ = 0."""
+    return unbroadcast(ct, a), None
+
+
 @vjp("atan2")
 def atan2(ct: Any, y: Any, a: Any, b: Any) -> Cts:
     """y = atan2(a, b).   ā = ȳ b / (a² + b²), b̄ = −ȳ a / (a² + b²)."""

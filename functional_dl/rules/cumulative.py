@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax import lax
 
-from functional_dl.jaxprs import close, evaluate, open_jaxpr, trace
+from functional_dl.rules.equivalents import as_program
 from functional_dl.rules.table import Augmented, Call, structural, vjp
 
 __all__: list[str] = []
@@ -53,18 +53,7 @@ def _through(combine: Callable[[Any, Any], Any]) -> Callable[[Call, Callable[...
 
     def rule(call: Call, differentiate: Callable[..., Any]) -> Augmented:
         axis, reverse = call.params["axis"], call.params["reverse"]
-
-        def scan(x: Any) -> Sequence[Any]:
-            return [lax.associative_scan(combine, x, reverse=reverse, axis=axis)]
-
-        inner = differentiate(close(trace(scan, *call.in_avals)), call.active, call.seeded)
-
-        def backward(cts: Sequence[Any], ys: Sequence[Any], residuals: Sequence[Any], x: Any) -> Sequence[Any]:
-            outs = evaluate(open_jaxpr(inner.forward), [x])
-            read = inner.residuals([x], outs[:1], outs[1:])
-            return inner.spread(evaluate(open_jaxpr(inner.backward), [*read, cts[0]]), 1)
-
-        return Augmented(None, backward)
+        return as_program(call, differentiate, lambda x: [lax.associative_scan(combine, x, reverse=reverse, axis=axis)])
 
     return rule
 

@@ -81,6 +81,16 @@ def abs_(ct: Any, y: Any, x: Any) -> Cts:
     return (lax.complex(ct, lax.full_like(ct, 0)) * (lax.conj(x) / size),)
 
 
+@vjp("sign")
+def sign(ct: Any, y: Any, x: Any) -> Cts:
+    """y = x/|x|, 0 at 0.   x̄ = 0;  for complex x, where only the angle counts, −i y* Im(−ȳ y)/|x|."""
+    if not jax.numpy.iscomplexobj(x):
+        return (None,)
+    size = lax.abs(x)
+    turn = lax.imag(ct * y) / lax.select(size == 0, lax.full_like(size, 1), size)
+    return (lax.conj(y) * lax.complex(lax.full_like(turn, 0), turn),)
+
+
 @vjp("square")
 def square(ct: Any, y: Any, x: Any) -> Cts:
     """y = x².   x̄ = 2x ȳ."""

@@ -7,7 +7,7 @@ from functional_dl.rules.table import zero
 __all__: list[str] = []
 
 zero("booleans do not vary", "eq", "ne", "lt", "le", "gt", "ge", "eq_to", "lt_to", "le_to", "is_finite")
-zero("piecewise constant", "floor", "ceil", "round", "sign")
+zero("piecewise constant", "floor", "ceil", "round")
 zero(
     "integers and bits do not vary",
     "and", "or", "not", "xor", "clz", "population_count", "mulhi", "shift_left", "shift_right_arithmetic",
@@ -22,3 +22,4 @@ zero(
     "rng_bit_generator", "rng_uniform", "threefry2x32",
 )  # fmt: skip
 zero("tokens carry no value", "after_all", "create_token")
+zero("it has no output", "dce_sink")

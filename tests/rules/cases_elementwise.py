@@ -83,6 +83,19 @@ CASES: list[Case] = [
     case("name", lambda x: jnp.sin(checkpoint_name(x, "here")), X),
 ]
 
+_NEWEST = jax.__version_info__ >= (0, 12)  # JAX takes the derivatives of nextafter and of a complex sign from there on
+CASES += [
+    case("nextafter", lambda x, y: lax.nextafter(x, y), X, normal(3, 1), refused=3 if _NEWEST else 1),
+    case("sign", lax.sign, X),
+]
+if _NEWEST:
+    CASES += [
+        case("sign", lax.sign, Z, label="complex"),
+        case("polynomial", lambda x, *cs: lax.polynomial(x, cs), X, X[:1], POSITIVE, INSIDE, label="coefficients"),
+        case("polynomial", lambda x: lax.polynomial(x, [1.0, -2.0]), X, label="linear"),
+        case("polynomial", lambda x, c: lax.polynomial(x, [c] * 9, unroll=2), Z, Z[:, :1], label="looped, complex"),
+    ]
+
 
 TIED = np.array([[1.0, 0.0, -2.0], [0.5, 0.0, 3.0]])
 OTHER = np.array([[1.0, 0.0, 4.0], [0.5, -1.0, 3.0]])
