@@ -320,10 +320,10 @@ def bind(eqn: Equation, values: Sequence[Any]) -> Any:
 def bind_on(trace: Any, primitive: Any, values: Sequence[Any], params: dict[str, Any]) -> Any:
     """Bind ``primitive`` on ``trace``, from within the processing of another trace.
 
-    The values have come through a ``bind`` already, so it need not be done again; only what JAX expands before an
-    interpreter sees it (``call_hi_primitive``) goes through the front door.
+    The values have come through a ``bind`` already, so it need not be done again; only calls of custom rules and
+    what JAX expands before an interpreter sees it (``call_hi_primitive``) go through the front door.
     """
-    if trace.requires_low and primitive.is_high(*[jax.typeof(v) for v in values], **params):
+    if "call_jaxpr" in params or (trace.requires_low and primitive.is_high(*map(jax.typeof, values), **params)):
         with core.set_current_trace(trace):
             return primitive.bind(*values, **primitive.get_bind_params(params))
     return trace.process_primitive(primitive, values, params)

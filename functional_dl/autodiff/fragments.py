@@ -75,6 +75,7 @@ def fragment(
         seeded,
         eqn.ctx,
         jax.config.jax_enable_x64,  # type: ignore[attr-defined]  # made at run time
+        rules.generation(),
         differentiate,
     )
     build = _remembered if rule.cacheable and _hashable(key) else _remembered.__wrapped__
@@ -101,9 +102,10 @@ def _remembered(
     seeded: tuple[bool, ...],
     context: Any,
     x64: bool,
+    generation: int,
     differentiate: Callable[..., Any],
 ) -> Fragment:
-    del context, x64  # in the key only
+    del context, x64, generation  # in the key only
     call = rules.Call(primitive, dict(params), in_avals, out_avals, active, seeded)
     if rule.kind == "vjp":
         return _local(rule, call)

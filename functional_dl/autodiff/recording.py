@@ -363,10 +363,16 @@ class _Recorder(jax.core.Trace):
         return self._differentiate.book.override(primitive.name, name) is not None
 
     def _run_staged(self, primitive: Any, params: dict[str, Any], tracers: Sequence[Any]) -> Any:
-        """Trace a call into equations first, and run those."""
-        graph = _staged(primitive, params, [t.aval if isinstance(t, _Recorded) else jax.typeof(t) for t in tracers])
-        with core.set_current_trace(self):
-            return evaluate(graph, tracers)
+        """Trace a call that the user has a rule for into the equation it is, and run that."""
+        graph = _staged(primitive, params, [jax.typeof(t) for t in tracers])
+        (eqn,) = graph.eqns
+        given = {
+            **dict(zip(graph.inputs, tracers, strict=True)),
+            **dict(zip(graph.constvars, graph.consts, strict=True)),
+        }
+        operands = [v.val if type(v) is Literal else given[v] for v in eqn.invars]
+        rule = self._differentiate.book.find(eqn.primitive, eqn.params)
+        return self._run(rule, eqn.primitive, eqn.params, operands, *self._lower(operands))
 
     def __getattr__(self, name: str) -> Any:
         # What else JAX may ask of a trace (shard_map, calls of older versions) is traced into a program and run as one.
