@@ -1,0 +1,148 @@
+"""jax.scipy but for its distributions: what the sweep calls, and what it leaves out."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import jax.scipy as jsp
+import numpy as np
+
+from tests.rules.contract import normal
+from tests.sweep.arguments import CM, CX, SPD, A, B, M, N, P, Q, R, T, V, W, X
+from tests.sweep.entries import Table
+
+__all__ = ["TABLES"]
+
+t = Table("jax.scipy.special")
+t.each("dawsn erf erfc erfcx expit fresnel i0 i0e i1 i1e log_ndtr log_softmax logsumexp ndtr sici softmax", X)
+t.each(
+    "digamma entr erfinv erfcinv exp1 expi factorial gamma gammaln gammasgn log_softmax logit loggamma ndtri spence", P
+)
+t.each("boxcox boxcox1p", A, P)
+t.each("beta betaln kl_div poch rel_entr xlog1py xlogy owens_t", P, Q)
+for name in ("gammainc", "gammaincc"):
+    t.one(name, getattr(jsp.special, name), A, B, refused=2, why="JAX has no derivative of igamma_grad_a")
+t.one("zeta", jsp.special.zeta, A, B, refused=1, why="JAX has the derivative of zeta in its second operand only")
+t.each("comb", A + 3, B)
+t.one("betainc", lambda x: jsp.special.betainc(A, B, x), P)
+t.one(
+    "betainc", jsp.special.betainc, A, B, P,
+    label="all", refused=1, why="JAX has the derivative of betainc in x only",
+)  # fmt: skip
+t.one("expn", lambda x: jsp.special.expn(2, x), P)
+t.one("polygamma", lambda x: jsp.special.polygamma(1, x), P)
+t.one("multigammaln", lambda a: jsp.special.multigammaln(a, 2), A)
+t.one("bessel_jn", lambda z: jsp.special.bessel_jn(z, v=2, n_iter=10), A.ravel())
+t.one("hyp1f1", lambda a, b, x: jsp.special.hyp1f1(a, b, x), P[0, 0], A[0, 0], Q[0, 0], order=1)
+t.one("hyp2f1", lambda a, b, c, x: jsp.special.hyp2f1(a, b, c, x), P[0, 0], Q[0, 0], A[0, 0], R[0, 0], order=1)
+t.one(
+    "sph_harm_y",
+    lambda th, ph: jsp.special.sph_harm_y(np.array([1, 2]), np.array([0, 1]), th, ph, n_max=2), P[0, :2], Q[0, :2],
+)  # fmt: skip
+t.each("wofz", CX)
+t.exclude("integer operands only", "bernoulli")
+
+linalg = Table("jax.scipy.linalg")
+linalg.each("det inv expm lu lu_factor", M)
+linalg.each("cholesky", SPD)
+linalg.one("cho_factor", lambda a: jsp.linalg.cho_factor(a)[0], SPD)
+linalg.one("eigh", lambda a: jsp.linalg.eigh(a), SPD)
+linalg.one("eigh", lambda a: jsp.linalg.eigh(a, eigvals_only=True), SPD, label="values")
+linalg.each("qr", X.T.copy(), mode="economic")
+linalg.one("qr", lambda a: jsp.linalg.qr(a), M, label="full")
+linalg.each("svd", X, full_matrices=False)
+linalg.each("polar", M, method="svd")
+linalg.each("circulant fiedler fiedler_companion companion toeplitz hankel", V)
+linalg.each("toeplitz hankel", V, W[:3], label="pair")
+linalg.one("leslie", lambda f, s: jsp.linalg.leslie(f, s), V, W[:4])
+linalg.one("convolution_matrix", lambda a: jsp.linalg.convolution_matrix(a, 3), V)
+linalg.each("block_diag", X, M)
+linalg.each("solve", M, X.T.copy())
+linalg.each("solve", SPD, X.T.copy(), label="positive", assume_a="pos")
+linalg.each("solve_triangular", M, X.T.copy())
+linalg.each("solve_triangular", M, X.T.copy(), label="transposed", trans=1, lower=True)
+linalg.one("cho_solve", lambda c, b: jsp.linalg.cho_solve((c, True), b), np.linalg.cholesky(SPD), X.T.copy())
+linalg.one("lu_solve", lambda lu, b: jsp.linalg.lu_solve((lu, np.array([1, 2, 2], np.int32)), b), M, X.T.copy())
+linalg.one("qr_multiply", jsp.linalg.qr_multiply, normal(3, 2), X, refused=1, why="JAX has no derivative of ormqr")
+linalg.each("expm_frechet", M, N)
+linalg.one(
+    "solve_sylvester",
+    jsp.linalg.solve_sylvester,
+    SPD,
+    M @ M.T + np.eye(3),
+    N,
+    refused=1,
+    why="JAX has no derivative of schur",
+)
+linalg.one("schur", jsp.linalg.schur, SPD + 0.1 * M, refused=1, why="JAX has no derivative of schur")
+linalg.one("hessenberg", jsp.linalg.hessenberg, M, refused=1, why="JAX has no derivative of hessenberg")
+linalg.one("sqrtm", jsp.linalg.sqrtm, SPD, refused=1, why="JAX has no derivative of schur")
+linalg.one("funm", lambda a: jsp.linalg.funm(a, jnp.sin), SPD, refused=1, why="JAX has no derivative of schur")
+linalg.one("rsf2csf", jsp.linalg.rsf2csf, np.triu(M), N)
+linalg.exclude("a loop whose length only the run knows, which neither JAX nor the engine reverses", "eigh_tridiagonal")
+linalg.exclude(
+    "made of a shape or of counts, without a floating operand",
+    "dft hadamard helmert hilbert invhilbert invpascal pascal",
+)
+
+fft = Table("jax.scipy.fft")
+fft.each("dct idct dctn idctn", X)
+fft.each("dct idct", X, label="ortho", n=4, norm="ortho")
+
+signal = Table("jax.scipy.signal")
+signal.each("convolve correlate fftconvolve", V, W[:3])
+signal.each("convolve correlate", V, W[:3], label="fft", method="fft")
+signal.each("convolve2d correlate2d", T[0], X[:, :2], mode="same")
+signal.each("detrend", X)
+signal.one("csd", lambda x, y: jsp.signal.csd(x, y, nperseg=4), normal(8), normal(8, seed=1))
+signal.one("welch", lambda x: jsp.signal.welch(x, nperseg=4), normal(8))
+signal.one("stft", lambda x: jsp.signal.stft(x, nperseg=4)[2], normal(8))
+signal.one("istft", lambda z: jsp.signal.istft(z, nperseg=4)[1], CM)
+
+ndimage = Table("jax.scipy.ndimage")
+for order in (0, 1):
+    ndimage.one(
+        "map_coordinates",
+        lambda x, i, j, order=order: jsp.ndimage.map_coordinates(x, [i, j], order, mode="nearest"),
+        T[0],
+        A.ravel(),
+        B.ravel(),
+        label=f"order{order}",
+    )
+
+interpolate = Table("jax.scipy.interpolate")
+interpolate.one(
+    "RegularGridInterpolator",
+    lambda values, points: jsp.interpolate.RegularGridInterpolator((np.arange(2.0), np.arange(3.0)), values)(points),
+    X,
+    np.stack([P.ravel(), 2 * Q.ravel()], 1),
+)
+
+integrate = Table("jax.scipy.integrate")
+integrate.each("trapezoid", X, np.cumsum(P, 1))
+
+cluster = Table("jax.scipy.cluster.vq")
+cluster.each("vq", X, M)
+
+optimize = Table("jax.scipy.optimize")
+optimize.exclude("a loop whose length only the run knows, which neither JAX nor the engine reverses", "minimize")
+
+sparse = Table("jax.scipy.sparse.linalg")
+sparse.each("cg", SPD, V[:3])
+sparse.each("bicgstab", SPD, V[:3])
+sparse.each("gmres", SPD, V[:3])
+
+rotation = Table("jax.scipy.spatial.transform")
+rotation.one("Rotation", lambda q: jsp.spatial.transform.Rotation.from_quat(q).as_matrix(), V[:4])
+rotation.one(
+    "Rotation", lambda q, v: jsp.spatial.transform.Rotation.from_rotvec(q).apply(v), V[:3], W[:3], label="apply"
+)
+rotation.one(
+    "Slerp",
+    lambda r, s: jsp.spatial.transform.Slerp.init(
+        jnp.arange(2.0), jsp.spatial.transform.Rotation.from_rotvec(r)
+    )(s).as_quat(),
+    X,
+    P[0],
+)  # fmt: skip
+
+TABLES = [t, linalg, fft, signal, ndimage, interpolate, integrate, cluster, optimize, sparse, rotation]

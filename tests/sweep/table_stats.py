@@ -1,0 +1,81 @@
+"""jax.scipy.stats: densities, distribution functions and their inverses, differentiated in value and parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.scipy.stats as stats
+import numpy as np
+
+from tests.sweep.arguments import MASK, SIMPLEX, SPD, A, B, C, P, Q, U, V, W, X, Y
+from tests.sweep.entries import Table
+
+__all__ = ["TABLES"]
+
+TABLES: list[Table] = []
+COUNTS = np.array([[0.0, 2.0, 1.0], [3.0, 1.0, 2.0]])
+GAMMA = {"refused": 2, "why": "JAX has no derivative of igamma_grad_a"}
+BETA = {"refused": 1, "why": "JAX has the derivative of betainc in x only"}
+
+
+def _distribution(name: str, *args: Any, **settings: Any) -> None:
+    """Every function of one distribution at ``args``, ``ppf`` and ``isf`` at a probability; ``settings`` of the cdf."""
+    table = Table(f"jax.scipy.stats.{name}")
+    for each in ["pdf", "logpdf", "ppf", "isf"]:
+        table.each(each, *((P, *args[1:]) if each in ("ppf", "isf") else args))
+    for each in ["cdf", "logcdf", "sf", "logsf"]:
+        table.one(each, lambda *xs, each=each: getattr(getattr(stats, name), each)(*xs), *args, **settings)
+    TABLES.append(table)
+
+
+for name in ["cauchy", "expon", "gumbel_l", "gumbel_r", "logistic", "norm"]:
+    _distribution(name, A, U, B)
+_distribution("laplace", A, U, B)
+_distribution("uniform", A, U, B + 3)
+_distribution("pareto", A + 1, B, P, Q)
+_distribution("t", X, A, Y, B)
+_distribution("truncnorm", U, -A, B, P / 8, C)
+_distribution("vonmises", X, A)
+_distribution("wrapcauchy", A, P)
+_distribution("beta", P, A, B, Q / 8, A, **BETA)
+_distribution("chi2", A, B, P, C, **GAMMA)
+_distribution("gamma", A, B, P, C, **GAMMA)
+_distribution("gennorm", X, A, **GAMMA)
+
+
+def _counts(name: str, fun_args: tuple[object, ...]) -> None:
+    """A distribution of counts: the count is fixed, the parameters are differentiated."""
+    table = Table(f"jax.scipy.stats.{name}")
+    for each in ("pmf", "logpmf", "cdf"):
+        table.one(each, lambda *p, each=each: getattr(getattr(stats, name), each)(COUNTS, *p), *fun_args)
+    TABLES.append(table)
+
+
+_counts("poisson", (A,))
+TABLES[-1].each("entropy", A)
+_counts("geom", (P,))
+_counts("nbinom", (A, P))
+_counts("binom", (A + 3, P))
+_counts("betabinom", (A + 3, B, C))
+
+bernoulli = Table("jax.scipy.stats.bernoulli")
+for each in ("pmf", "logpmf", "cdf"):
+    bernoulli.one(each, lambda p, each=each: getattr(stats.bernoulli, each)(MASK.astype(int), p), P)
+bernoulli.integers("ppf", P, Q)
+
+dirichlet = Table("jax.scipy.stats.dirichlet")
+dirichlet.each("pdf logpdf", SIMPLEX, A[0])
+multinomial = Table("jax.scipy.stats.multinomial")
+multinomial.one("pmf", lambda p: stats.multinomial.pmf(np.array([1, 0, 2]), 3, p), SIMPLEX)
+multinomial.one("logpmf", lambda p: stats.multinomial.logpmf(np.array([1, 0, 2]), 3, p), SIMPLEX)
+multivariate_normal = Table("jax.scipy.stats.multivariate_normal")
+multivariate_normal.each("pdf logpdf", X, V[:3], SPD)
+
+top = Table("jax.scipy.stats")
+top.each("mode rankdata sem", X)
+top.one("gaussian_kde", lambda data, x: stats.gaussian_kde(data)(x), V, W[:3])
+top.one(
+    "gaussian_kde", lambda data, w: stats.gaussian_kde(data, weights=w).logpdf(W[:3]), V, P.ravel()[:5], label="log"
+)
+
+TABLES += [bernoulli, dirichlet, multinomial, multivariate_normal, top]

@@ -1,0 +1,48 @@
+"""The sweep itself, and that nothing public is missing from it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+import pytest
+
+from tests.sweep.comparison import compare
+from tests.sweep.entries import Entry
+from tests.sweep.surface import MODULES, TABLES, public_functions
+
+ENTRIES = [entry for table in TABLES.values() for entry in table.entries]
+DISCRETE = [entry for table in TABLES.values() for entry in table.discrete]
+
+
+@pytest.fixture(autouse=True)
+def lenient() -> Iterator[None]:
+    """JAX's own functions promote ranks and warn of deprecations; and programs that run once want no optimising."""
+    unoptimized = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", True)
+    with jax.numpy_rank_promotion("allow"), jax.enable_x64(True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    jax.config.update("jax_disable_most_optimizations", unoptimized)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=str)
+def test_function(entry: Entry) -> None:
+    compare(entry)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_function_is_swept_or_left_out_with_a_reason(module: str) -> None:
+    functions, table = public_functions(module), TABLES.get(module)
+    swept = {entry.name for entry in table.entries + table.discrete} if table else set()
+    left_out = set(table.excluded) if table else set()
+    assert set(functions) - swept - left_out == set(), f"{module}: neither in tests/sweep's tables nor excluded there"
+    assert swept & left_out == set(), f"{module}: swept and excluded"
+
+
+def test_what_is_called_discrete_has_no_floating_output() -> None:
+    for entry in DISCRETE:
+        for out in jax.tree.leaves(jax.eval_shape(entry.fun, *entry.args)):
+            assert not jax.dtypes.issubdtype(out.dtype, np.inexact), f"{entry} returns {out}"
