@@ -19,6 +19,7 @@ from functional_dl.rules import (  # noqa: F401  (each fills its part of the tab
     nondifferentiable,
     reductions,
     remat,
+    scatters,
     shapes,
     shard_map,
     shardings,

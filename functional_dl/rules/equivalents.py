@@ -1,14 +1,17 @@
-"""Differentiate a primitive as a program of other operations that computes the same."""
+"""Programs inside a primitive: differentiate it as one that computes the same; apply one of scalars to arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from functional_dl.jaxprs import close, evaluate, open_jaxpr, trace
+import jax
+from jax import Array
+
+from functional_dl.jaxprs import Graph, close, evaluate, open_jaxpr, trace
 from functional_dl.rules.table import Augmented, Call
 
-__all__ = ["as_program"]
+__all__ = ["as_program", "elementwise"]
 
 
 def as_program(call: Call, differentiate: Callable[..., Any], program: Callable[..., Sequence[Any]]) -> Augmented:
@@ -31,3 +34,15 @@ def as_program(call: Call, differentiate: Callable[..., Any], program: Callable[
         return inner.spread(gradients, len(operands))
 
     return Augmented(None, backward)
+
+
+def elementwise(scalars: Graph, *operands: Array) -> list[Array]:
+    """Apply a program of scalars to every entry of arrays of one shape."""
+
+    def one(*values: Array) -> list[Array]:
+        return evaluate(scalars, values)
+
+    fun: Callable[..., Any] = one
+    for _ in range(operands[0].ndim):
+        fun = jax.vmap(fun)
+    return list(fun(*operands))

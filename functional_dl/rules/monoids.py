@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from jax import Array, lax
 
-from functional_dl.jaxprs import Graph, evaluate, open_jaxpr
-from functional_dl.rules.equivalents import as_program
+from functional_dl.jaxprs import Graph, open_jaxpr
+from functional_dl.rules.equivalents import as_program, elementwise
 from functional_dl.rules.table import Augmented, Call, RuleError, structural
 
 __all__: list[str] = []
@@ -31,26 +31,16 @@ def _fold(combine: Graph, starts: Sequence[Array], xs: Sequence[Array]) -> list[
     Neighbours are combined, then neighbours of these, which keeps the order: JAX asks of ``combine`` that it be
     associative, not that it commute.  ``starts`` comes in once, at the front.
     """
-
-    def one(*scalars: Array) -> list[Array]:
-        return evaluate(combine, scalars)
-
-    def paired(ndim: int, *operands: Array) -> list[Array]:
-        fun: Callable[..., Any] = one
-        for _ in range(ndim):
-            fun = jax.vmap(fun)
-        return fun(*operands)
-
     rest = xs[0].shape[1:]
     while (n := xs[0].shape[0]) > 1:
         even = n - n % 2
         first, second = ([lax.slice_in_dim(x, i, even, 2) for x in xs] for i in (0, 1))
-        halves = paired(1 + len(rest), *first, *second)
+        halves = elementwise(combine, *first, *second)
         xs = [lax.concatenate([h, lax.slice_in_dim(x, even, n)], 0) for h, x in zip(halves, xs, strict=True)]
     starts = [lax.broadcast(v, rest) for v in starts]
     if xs[0].shape[0] == 0:
         return starts
-    return paired(len(rest), *starts, *[lax.squeeze(x, (0,)) for x in xs])
+    return elementwise(combine, *starts, *[lax.squeeze(x, (0,)) for x in xs])
 
 
 @structural("reduce")

@@ -119,7 +119,26 @@ for _name, _scatter in _SCATTERS.items():
     if _name in ("scatter-add", "scatter-sub") or jax.__version_info__ >= (0, 12):  # JAX 0.10 divides by zero there
         CASES.append(case(_name, _write(_scatter, [2, -4, 5, 0], mode="clip"), X, normal(4, 5), label="clipped"))
 
-# Where updates meet, a set and a product are left to the implementation, or have no derivative in JAX.
+_ZEROS = normal(4, 5, seed=4) * (np.arange(20).reshape(4, 5) % 3 > 0)
+
+
+def _apply(index, function=jnp.sin, **how):
+    return lambda x: jnp.asarray(x).at[index].apply(function, **how)
+
+
+def _apply_batched(indices, function):
+    """A function of entries along the last axis, one column of indices per batch element."""
+    numbers = lax.ScatterDimensionNumbers(
+        update_window_dims=(),
+        inserted_window_dims=(1,),
+        scatter_dims_to_operand_dims=(1,),
+        operand_batching_dims=(0,),
+        scatter_indices_batching_dims=(1,),
+    )
+    return lambda x: lax.scatter_apply(x, indices, function, numbers, update_shape=indices.shape[:-1])
+
+
+# Where updates meet, a set is left to the implementation; a product, or a function, has no derivative in JAX.
 CASES += [
     case("scatter", lambda x: jnp.asarray(x).at[1].set(2.0), X, label="constant"),
     case("scatter", lambda x: jnp.asarray(x).at[_IN].set(2.0), X, label="constant, repeated"),
@@ -144,6 +163,35 @@ CASES += [
         complex_normal(3, 5),
         complex_normal(2, 5),
         label="complex",
+    ),
+    case("scatter-mul", _write(lax.scatter_mul, [2, 0, 2, 2]), X, _ZEROS, label="repeated", refused=1),
+    case("scatter-mul", _write(lax.scatter_mul, [2, -4, 5, 2], mode="fill"), X, _ZEROS, label="dropped", refused=1),
+    case(
+        "scatter-mul",
+        _write_windows(lax.scatter_mul, [[0, 1], [0, 2], [1, 9]], mode="clip"),
+        X,
+        normal(3, 2, 2),
+        label="overlapping",
+        refused=1,
+    ),
+    case(
+        "scatter-mul",
+        _write_batched(lax.scatter_mul, _COLUMNS_IN[..., 0] // 2),
+        X,
+        normal(3, 2),
+        label="batching dims",
+        refused=1,
+    ),
+    case("scatter", _apply((1, slice(1, 4))), X, label="apply to a slice", refused=1),
+    case("scatter", _apply(_IN[:2], jnp.exp, unique_indices=True), X, label="apply, unique", refused=1),
+    case("scatter", _apply(_OUT), X, label="apply, dropped", refused=1),
+    case("scatter", _apply(_IN), X, label="apply, repeated", refused=1),
+    case(
+        "scatter",
+        _apply_batched(np.array([[4, 1, 3], [4, 0, 3], [2, 0, 3]])[..., None], lambda v: 2 * v * v),
+        X,
+        label="apply, batching dims",
+        refused=1,
     ),
 ]
 
