@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-__all__ = ["NETWORKS", "Problem"]
+__all__ = ["NETWORKS", "SMALL", "Problem"]
 
 
 class Problem(NamedTuple):
@@ -125,3 +125,22 @@ def transformer(depth: int = 12, width: int = 128, heads: int = 4, tokens: int =
 
 
 NETWORKS: dict[str, Callable[[], Problem]] = {"MLP": mlp, "CNN": cnn, "RNN": rnn, "transformer, 12 layers": transformer}
+
+
+def _newton(x: Any) -> Any:
+    y = x
+    while abs(y * y - x) > 1e-3:
+        y = 0.5 * (y + x / y)
+    return y
+
+
+# Small functions, called outside jit, with what they are called with: there the overhead of calling is all there is.
+SMALL: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "sin(x)·x": (lambda x: jnp.sin(x) * x, (1.3,)),
+    "polynomial": (lambda x: 3 * x**3 + 2 * x * x - x, (1.3,)),
+    "relu(x)·x": (lambda x: jax.nn.relu(x) * x, (1.3,)),
+    "Newton's square root": (_newton, (1.3,)),
+    "norm of 100": (lambda x: jnp.sum(jnp.tanh(x) ** 2), (np.ones(100, np.float32),)),
+    "logsumexp of 100": (jax.nn.logsumexp, (np.ones(100, np.float32),)),
+    "a jitted function": (jax.jit(lambda x: jnp.sin(x) * jnp.cos(x)), (1.3,)),
+}

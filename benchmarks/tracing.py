@@ -1,5 +1,7 @@
 """Time to trace and to lower our value_and_grad against jax.value_and_grad, and how many equations each leaves.
 
+Then the time of a call of ``grad`` of a small function outside jit, a thousand calls each.
+
 Run: ``python -m benchmarks.tracing [--repeats N]``.
 """
 
@@ -15,7 +17,7 @@ from rich.table import Table
 
 import functional_dl as fdl
 from benchmarks.measure import environment, interleaved, ratio, write
-from benchmarks.networks import NETWORKS, Problem
+from benchmarks.networks import NETWORKS, SMALL, Problem
 from functional_dl.jaxprs import count_equations
 
 
@@ -44,6 +46,25 @@ def measure(problem: Problem, repeats: int) -> dict[str, Any]:
     }
 
 
+def measure_calls(fun: Any, args: tuple[Any, ...], calls: int = 1000, rounds: int = 20) -> dict[str, Any]:
+    """One row: seconds of one eager call of the gradient, from ``rounds`` interleaved rounds of ``calls`` in all."""
+    args = tuple(jax.numpy.asarray(x) for x in args)
+
+    def repeated(transform: Any) -> Any:
+        gradient = transform(fun)
+
+        def run() -> None:
+            for _ in range(calls // rounds):
+                out = gradient(*args)
+            jax.block_until_ready(out)
+
+        return run
+
+    times = interleaved({"ours": repeated(fdl.grad), "jax": repeated(jax.grad)}, rounds)
+    per_call = {name: statistics.median(t) / (calls // rounds) for name, t in times.items()}
+    return {"call_ours": per_call["ours"], "call_jax": per_call["jax"], "ratio": ratio(times["ours"], times["jax"])}
+
+
 def main() -> None:
     """Measure every network, print the table, write the result file."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -68,6 +89,20 @@ def main() -> None:
             "{:.2f} [{:.2f}, {:.2f}]".format(*row["lower_ratio"]),
             str(row["equations_ours"]),
             str(row["equations_jax"]),
+        )
+    console.print(table)
+
+    table = Table(title=f"grad of a small function outside jit, JAX {jax.__version__} (median of 1000 calls, ms)")
+    for column in ("function", "ours", "JAX", "ratio [quartiles]"):
+        table.add_column(column, justify="left" if column == "function" else "right")
+    for name, (fun, example) in SMALL.items():
+        row = {"function": name, **measure_calls(fun, example)}
+        rows.append(row)
+        table.add_row(
+            name,
+            f"{1e3 * row['call_ours']:.2f}",
+            f"{1e3 * row['call_jax']:.2f}",
+            "{:.2f} [{:.2f}, {:.2f}]".format(*row["ratio"]),
         )
     console.print(table)
     path = write("tracing", rows, f"python -m benchmarks.tracing --repeats {repeats}")

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jax.extend import core
-from jax.extend.source_info_util import summarize
+from jax.extend.source_info_util import register_exclusion, summarize
 
 __all__ = [
     "Atom",
@@ -41,6 +42,10 @@ __all__ = [
     "source_line",
     "trace",
 ]
+
+# The engine's own frames are not the user's lines.
+for _room in ("autodiff", "rules", "jaxprs.py", "avals.py"):
+    register_exclusion(str(Path(__file__).parent / _room))
 
 Var = core.Var
 Literal = core.Literal

@@ -54,8 +54,7 @@ def fragment(
     """
     if rule.kind == "refused":
         raise rules.RuleError(
-            f"No gradient goes through primitive '{rule.name}' "
-            f"({', '.join(describe(v.aval) for v in eqn.invars)}) at {source_line(eqn)}: {rule.reason}."
+            f"No gradient goes through primitive '{rule.name}' ({_types(eqn)}) at {source_line(eqn)}: {rule.reason}."
         )
     if rule.params is not None:
         unknown = eqn.params.keys() - rule.params
@@ -80,7 +79,17 @@ def fragment(
     )
     build = _remembered if rule.cacheable and _hashable(key) else _remembered.__wrapped__
     with eqn.ctx.manager:
-        return build(*key)
+        try:
+            return build(*key)
+        except Exception as error:
+            where = f"(While differentiating {rule.name} of {_types(eqn)} at {source_line(eqn)}.)"
+            if where not in getattr(error, "__notes__", ()):
+                error.add_note(where)
+            raise
+
+
+def _types(eqn: Any) -> str:
+    return ", ".join(describe(v.aval) for v in eqn.invars) or "nothing"
 
 
 def _hashable(key: tuple[Any, ...]) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
+from jax.extend.core import Primitive
 
 import functional_dl as fdl
 from tests.rules.contract import complex_normal, normal
@@ -261,6 +262,10 @@ def test_while_loop_in_a_part_without_gradient() -> None:
     assert_tree_close(fdl.grad(fun)(3.0), jax.grad(fun)(3.0))
 
 
+UNKNOWN = Primitive("test_unknown")
+UNKNOWN.def_impl(lambda x: x)
+UNKNOWN.def_abstract_eval(lambda x: x)
+
 ERRORS: list[tuple[str, type[Exception], Callable[[], Any], str]] = [
     ("vector output", TypeError, lambda: fdl.grad(lambda x: x)(jnp.ones(3)), "scalar-output.*f64\\[3\\]"),
     ("integer input", TypeError, lambda: fdl.grad(lambda x: x)(3), "int64.*allow_int"),
@@ -278,7 +283,9 @@ ERRORS: list[tuple[str, type[Exception], Callable[[], Any], str]] = [
         lambda: fdl.grad(lambda x: lax.while_loop(lambda c: c < 9, lambda c: 2 * c, x))(1.0),
         "while loop.*lax.scan",
     ),
-    ("no rule", fdl.RuleError, lambda: fdl.grad(lambda x: lax.zeta(x, 2.0))(3.0), "'zeta'.*test_transforms.py:\\d+"),
+    ("no rule", fdl.RuleError, lambda: fdl.grad(lambda x: UNKNOWN.bind(x))(3.0), "test_unknown.*~?f64\\[\\].*defvjp"),
+    ("whose line", fdl.RuleError, lambda: fdl.grad(lambda x: UNKNOWN.bind(x))(3.0), "test_transforms.py:\\d+"),
+    ("whose line", fdl.RuleError, lambda: fdl.grad(jax.jit(lambda x: UNKNOWN.bind(x)))(3.0), "transforms.py:\\d+"),
 ]
 
 
