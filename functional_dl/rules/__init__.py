@@ -17,6 +17,7 @@ from functional_dl.rules import (  # noqa: F401  (each fills its part of the tab
     linear_solve,
     monoids,
     nondifferentiable,
+    ragged,
     reductions,
     remat,
     scatters,

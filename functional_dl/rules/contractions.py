@@ -12,7 +12,7 @@ from jax.dtypes import issubdtype
 from functional_dl.rules.shapes import Cts, explicit_sharding, transposed
 from functional_dl.rules.table import vjp
 
-__all__ = ["cast_cotangent"]
+__all__ = ["cast_cotangent", "dot_general", "kept_axes"]
 
 
 def cast_cotangent(ct: Array, x: Array) -> Array | None:
@@ -27,7 +27,7 @@ def cast_cotangent(ct: Array, x: Array) -> Array | None:
     return ct if ct.dtype == x.dtype else lax.convert_element_type(ct, x.dtype)
 
 
-def _kept(ndim: int, *gone: Sequence[int]) -> list[int]:
+def kept_axes(ndim: int, *gone: Sequence[int]) -> list[int]:
     """The axes that are neither contracted nor batched, in order."""
     out = {i for axes in gone for i in axes}
     return [i for i in range(ndim) if i not in out]
@@ -43,8 +43,8 @@ def _contract(x: Array, first: bool, ct: Array, other: Array, dims: Any, precisi
     ((x_contract, x_batch), (other_contract, other_batch)) = dims
     if not issubdtype(x.dtype, np.inexact):
         return None
-    x_kept = _kept(x.ndim, x_contract, x_batch)
-    other_kept = _kept(other.ndim, other_contract, other_batch)
+    x_kept = kept_axes(x.ndim, x_contract, x_batch)
+    other_kept = kept_axes(other.ndim, other_contract, other_batch)
     batch = range(len(x_batch))
     begin = len(x_batch) if not first else len(x_batch) + len(x_kept)
     ct_kept = range(begin, begin + len(other_kept))
