@@ -8,7 +8,7 @@ of the forward (the residuals) can be seen, counted and planned before anything 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,7 +18,20 @@ from functional_dl.autodiff.fragments import fragment
 from functional_dl.autodiff.interception import LINK, PARTED
 from functional_dl.autodiff.sweep import sweep, total
 from functional_dl.avals import zeros
-from functional_dl.jaxprs import Atom, Builder, Graph, Literal, Var, close, is_float, open_jaxpr, prune, rename, trace
+from functional_dl.jaxprs import (
+    Atom,
+    Builder,
+    Graph,
+    Literal,
+    Var,
+    close,
+    describe,
+    is_float,
+    open_jaxpr,
+    prune,
+    rename,
+    trace,
+)
 
 __all__ = ["Differentiation", "Halves", "Joint", "halves", "joint", "split"]
 
@@ -161,6 +174,12 @@ def joint(
             consts += step.ahead.consts
             names.update(step.names or {})
     ahead = [e for i, eqn in enumerate(graph.eqns) for e in replaced.get(i, (eqn,))]
+    constvars, consts = constvars + build.constvars, consts + build.consts
+    own = _closed_over(graph, constvars, consts, active)
+    if own:
+        names.update(own)
+        kept = [i for i, v in enumerate(constvars) if v not in own]
+        constvars, consts = [constvars[i] for i in kept], [consts[i] for i in kept]
     outputs = list(graph.outputs)
     backward = prune(build.eqns, [g for g in gradients if g is not None])
     if names:
@@ -170,14 +189,35 @@ def joint(
         gradients = [g if g is None or type(g) is Literal else names.get(g, g) for g in gradients]
     return Joint(
         list(graph.inputs),
-        constvars + build.constvars,
-        consts + build.consts,
+        constvars,
+        consts,
         ahead,
         outputs,
         cotangents,
         backward,
         gradients,
     )
+
+
+def _closed_over(graph: Graph, constvars: Sequence[Any], consts: Sequence[Any], active: Collection[Any]) -> dict:
+    """The constants that are values of ``graph`` itself, by what they are there.
+
+    A custom rule may close over a value of the function it is defined in.  It is traced when that function's own
+    trace is over, and so meets a tracer that is left from it; the tracer tells which variable it stands for.
+    """
+    tracers = {v: c.val for v, c in zip(constvars, consts, strict=True) if type(getattr(c, "val", None)) is Var}
+    if not tracers:
+        return {}
+    made = {*graph.inputs, *graph.constvars, *(v for eqn in graph.eqns for v in eqn.outvars)}
+    own = {v: source for v, source in tracers.items() if source in made and v not in made}
+    for source in own.values():
+        if source in active:
+            raise rules.RuleError(
+                f"A custom rule closes over a value ({describe(source.aval)}) that is being differentiated; it only "
+                "says how to differentiate the function's arguments. Pass the value as an argument, or stop its "
+                "gradient."
+            )
+    return own
 
 
 def _resolve(v: Atom, names: dict[Any, Atom]) -> Atom:

@@ -1,20 +1,18 @@
-"""Rules of primitives that call a program: ``jit``, ``custom_jvp``, ``custom_vjp``, ``remat``, barriers and names."""
+"""Rules of primitives that call a program: ``jit``, ``composite``, ``custom_vmap``, ``linear_call`` and others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import jax
-import numpy as np
-from jax import lax
-from jax.custom_derivatives import SymbolicZero
-from jax.interpreters import ad
 
-from functional_dl.jaxprs import Graph, bind_trailing, close, evaluate, is_float, open_jaxpr, prune, trace
-from functional_dl.rules.table import Augmented, Call, Spliced, structural, vjp
+from functional_dl.avals import zeros
+from functional_dl.jaxprs import Graph, Var, close, evaluate, open_jaxpr
+from functional_dl.rules.table import Augmented, Call, Spliced, refuse, structural
 
-__all__: list[str] = []
+__all__ = ["unstated_sharding"]
 
 
 @structural("jit")
@@ -29,20 +27,23 @@ def jit(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     m = len(call.out_avals)
     shardings, out_shardings = params["in_shardings"], params["out_shardings"]
     layouts, out_layouts = params["in_layouts"], params["out_layouts"]
-    unstated = _unstated_sharding()
+    unstated = unstated_sharding()
 
-    def bind(jaxpr: Any, operands: Sequence[Any], name: str, ins: Any, outs: Any, in_lay: Any, out_lay: Any) -> Any:
+    def bind(closed: Any, operands: Sequence[Any], name: str, ins: Any, outs: Any, in_lay: Any, out_lay: Any) -> Any:
+        program, outer = _lifted(closed)
+        k = len(outer)
         return call.primitive.bind(
+            *outer,
             *operands,
             **{
                 **params,
-                "jaxpr": jaxpr,
+                "jaxpr": program,
                 "name": name,
-                "in_shardings": tuple(ins),
+                "in_shardings": (*[unstated] * k, *ins),
                 "out_shardings": tuple(outs),
-                "in_layouts": tuple(in_lay),
+                "in_layouts": (*[None] * k, *in_lay),
                 "out_layouts": tuple(out_lay),
-                "donated_invars": (False,) * len(operands),
+                "donated_invars": (False,) * (k + len(operands)),
             },
         )
 
@@ -75,136 +76,111 @@ def jit(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     return Augmented(forward, backward)
 
 
-def _unstated_sharding() -> Any:
+@cache
+def unstated_sharding() -> Any:
     """JAX's mark for a sharding left to the compiler, seen on a jit that states none."""
     return jax.make_jaxpr(jax.jit(lambda x: x))(0.0).eqns[0].params["in_shardings"][0]
 
 
-@structural("custom_jvp_call", cacheable=False)
-def custom_jvp_call(call: Call, differentiate: Callable[..., Any]) -> Spliced:
-    """y = f(x) with the user's own ẏ = J(x) ẋ.   x̄ = J(x)ᵀ ȳ.
+def _lifted(closed: Any) -> tuple[Any, list[Any]]:
+    """A closed jaxpr without the tracers among its constants, which become leading inputs, and those tracers.
 
-    The user's rule is traced at fixed primals.  It is linear in the tangents, so its reverse pass with respect to
-    them, by our own rules, is its transpose, and reads no tangent; were one read all the same (a rule that is
-    linear but does not look it), zero serves, since a linear map has the same derivative everywhere.
+    A custom rule that closes over values of a trace under way brings them along; a compiled program cannot hold them.
     """
-    _, jvp = call.primitive.get_bind_params(call.params)["subfuns"]
-    n, m = len(call.in_avals), len(call.out_avals)
-    tangents = [i for i, a in enumerate(call.in_avals) if call.active[i]]
-
-    def both(*values: Any) -> Sequence[Any]:
-        given = dict(zip(tangents, values[n:], strict=True))
-        filled = [given[i] if i in given else _instantiated(None, a) for i, a in enumerate(call.in_avals)]
-        outs = jvp.call_wrapped(*values[:n], *filled)
-        return [*outs[:m], *[t for t, s in zip(outs[m:], call.seeded, strict=True) if s]]
-
-    linear = trace(both, *call.in_avals, *[call.in_avals[i].to_tangent_aval() for i in tangents])
-    inner = differentiate(
-        close(linear), (*[False] * n, *[True] * len(tangents)), (*[False] * m, *[True] * sum(call.seeded))
+    graph = open_jaxpr(closed)
+    outer = [i for i, c in enumerate(graph.consts) if isinstance(c, jax.core.Tracer)]
+    if not outer:
+        return closed, []
+    rest = [i for i in range(len(graph.consts)) if i not in outer]
+    inputs = [*[graph.constvars[i] for i in outer], *graph.inputs]
+    program = Graph(
+        inputs, graph.outputs, graph.eqns, [graph.constvars[i] for i in rest], [graph.consts[i] for i in rest]
     )
-    ahead = open_jaxpr(inner.forward)
-    outs = m + sum(call.seeded)
-    residuals = inner.residuals(ahead.inputs, ahead.outputs[:outs], ahead.outputs[outs:])
-    outputs = [*ahead.outputs[:m], *residuals]
-    forward = Graph(ahead.inputs, outputs, prune(ahead.eqns, outputs), ahead.constvars, ahead.consts)
-    targets = tuple(tangents[i - n] for i in inner.targets)
-    return Spliced(bind_trailing(forward, n), open_jaxpr(inner.backward), targets)
+    return close(program), [graph.consts[i] for i in outer]
 
 
-@structural("custom_vjp_call", cacheable=False)
-def custom_vjp_call(call: Call, differentiate: Callable[..., Any]) -> Augmented:
-    """y, r = fwd(x);   x̄ = bwd(r, ȳ), both the user's own."""
-    _, fwd, bwd = call.primitive.get_bind_params(call.params)["subfuns"]
-    m = len(call.out_avals)
-    consts = call.params["num_consts"]
-
-    def forward(*operands: Any) -> tuple[Sequence[Any], Sequence[Any]]:
-        flat = [x for i, v in enumerate(operands) for x in (v, i >= consts)]
-        found = fwd.call_wrapped(*flat)
-        _, tree, forwarded = call.params["out_trees"]()
-        own = iter(found[: len(found) - m])
-        # A residual that is an input is not returned: its place in `forwarded` says which input it is.
-        residuals = [next(own) if i is None else operands[consts + i] for i in forwarded]
-        assert tree.num_leaves == len(residuals)
-        return found[len(found) - m :], residuals
-
-    def backward(cts: Sequence[Any], ys: Sequence[Any], residuals: Sequence[Any], *operands: Any) -> Sequence[Any]:
-        full = [_instantiated(ct, a) for ct, a in zip(cts, call.out_avals, strict=True)]
-        found = bwd.call_wrapped(*residuals, *full)
-        if isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], list):
-            found = found[0]  # from 0.11 on the cotangents come with a log
-        found = [None if isinstance(ct, (ad.Zero, SymbolicZero)) or ct is None else ct for ct in found]
-        if len(found) != len(operands):
-            found = [None] * consts + list(found)
-        return [ct if is_float(a) else None for ct, a in zip(found, call.in_avals, strict=True)]
-
-    return Augmented(forward, backward)
+@structural("composite")
+def composite(call: Call, differentiate: Callable[..., Any]) -> Spliced:
+    """y = f(x), given to the compiler under a name.   x̄ by the decomposition that comes with it."""
+    program = call.params["call_jaxpr"] if "call_jaxpr" in call.params else call.params["jaxpr"]  # before JAX 0.11
+    return differentiate(program, call.active, call.seeded).spliced()
 
 
-def _instantiated(ct: Any, aval: Any) -> Any:
-    """A cotangent as an array: zeros where none arrives, float0 where none can."""
-    if ct is not None:
-        return ct
-    if is_float(aval):
-        return lax.full(aval.shape, 0, aval.dtype)
-    return np.zeros(aval.shape, jax.dtypes.float0)
+@structural("custom_vmap_call")
+def custom_vmap_call(call: Call, differentiate: Callable[..., Any]) -> Spliced:
+    """y = f(x), with a rule of the user's own under `jax.vmap`.   x̄ by f; a vmap of the gradient is f's own."""
+    return differentiate(call.params["call"], call.active, call.seeded).spliced()
 
 
-@structural("remat2")
-def remat(call: Call, differentiate: Callable[..., Any]) -> Augmented:
-    """y = f(x), to be computed again.   The forward keeps what the policy names; the backward makes the rest anew.
+@structural("closed_call", "eval_jaxpr")
+def closed_call(call: Call, differentiate: Callable[..., Any]) -> Spliced:
+    """y = f(x).   x̄ is f's reverse pass."""
+    return differentiate(call.params["call_jaxpr"], call.active, call.seeded).spliced()
 
-    The recomputation starts from operands and kept values that have gone through an `optimization_barrier`
-    together with the arriving cotangents.  Without it XLA's common-subexpression elimination finds the first
-    computation and keeps its values after all.
+
+@structural("call")
+def open_call(call: Call, differentiate: Callable[..., Any]) -> Spliced:
+    """y = f(x).   x̄ is f's reverse pass."""
+    return differentiate(close(open_jaxpr(call.params["call_jaxpr"])), call.active, call.seeded).spliced()
+
+
+@structural("remat_opt")
+def remat_opt(call: Call, differentiate: Callable[..., Any]) -> Spliced:
+    """r, y = fwd(x), the forward of a `jax.custom_vjp` with ``optimize_remat``, met at the second order.
+
+    Its derivative is that of any forward: of the program it is.
     """
-    policy = call.params["policy"]
-    inner = differentiate(close(open_jaxpr(call.params["jaxpr"])), call.active, call.seeded)
-    ahead = open_jaxpr(inner.forward)
-    m = len(call.out_avals)
-    places = {"input": ahead.inputs, "output": ahead.outputs[:m], "stored": ahead.outputs[m:]}
-    needed = [places[kind][i] for kind, i in inner.sources]
-    saveable = {v for eqn in ahead.eqns if policy is not None and _saves(policy, eqn) for v in eqn.outvars}
-    again = prune(ahead.eqns, needed, known=saveable)
-    read = {v: None for v in needed if v in saveable}
-    read.update((v, None) for eqn in again for v in eqn.invars if _hashed(v) and v in saveable)
-    kept = list(read)
-    operands_read = {v for eqn in again for v in eqn.invars if _hashed(v)} | {v for v in needed if _hashed(v)}
+    return differentiate(close(open_jaxpr(call.params["fwd_jaxpr"])), call.active, call.seeded).spliced()
 
-    def forward(*operands: Any) -> tuple[Sequence[Any], Sequence[Any]]:
-        outputs = [*ahead.outputs[:m], *kept]
-        graph = Graph(ahead.inputs, outputs, prune(ahead.eqns, outputs), ahead.constvars, ahead.consts)
-        outs = evaluate(graph, operands)
-        return outs[:m], outs[m:]
+
+@structural("linear_call", cacheable=False)
+def linear_call(call: Call, differentiate: Callable[..., Any]) -> Augmented:
+    """y = A(r) x, with the user's own Aᵀ.   x̄ = A(r)ᵀ ȳ,   r̄ = ∂/∂r ⟨ȳ, A(r) x⟩ by the program of A.
+
+    The transpose is itself a ``linear_call`` whose transpose is A.  Both take the constants of both programs as
+    operands, so that neither holds values of a trace that may be over when the other is needed.
+    """
+    params = call.params
+    consts, count = params["num_callee_consts"], params["num_res"]
+    k = consts + count
+    callee = params["callee"]
+    inner = None
+    if any(call.active[:k]):
+        inner = differentiate(callee, (*call.active[:k], *[False] * (len(call.in_avals) - k)), call.seeded)
 
     def backward(cts: Sequence[Any], ys: Sequence[Any], residuals: Sequence[Any], *operands: Any) -> Sequence[Any]:
-        seeds = [ct for ct in cts if ct is not None]
-        used = [i for i, v in enumerate(ahead.inputs) if v in operands_read]
-        inputs = [operands[i] for i in used]
-        if call.params["prevent_cse"]:
-            n, k = len(used), len(kept)
-            tied = lax.optimization_barrier([*inputs, *residuals, *seeds])
-            inputs, residuals, seeds = tied[:n], tied[n : n + k], tied[n + k :]
-        graph = Graph([*[ahead.inputs[i] for i in used], *kept], needed, again, ahead.constvars, ahead.consts)
-        remade = evaluate(graph, [*inputs, *residuals])
-        return inner.spread(evaluate(open_jaxpr(inner.backward), [*remade, *seeds]), len(operands))
+        transpose, own = params["transpose_thunk"]()
+        backward, onward = open_jaxpr(transpose), open_jaxpr(callee)
+        n = len(own)
+        # Operands of both: constants of the transpose, constants of A, residuals, and then what each is linear in.
+        there = [*backward.inputs[:n], *[Var(v.aval) for v in onward.inputs[:consts]], *backward.inputs[n:]]
+        back = [*[Var(v.aval) for v in backward.inputs[:n]], *onward.inputs]
+        y_bar = [zeros(a.to_ct_aval()) if ct is None else ct for ct, a in zip(cts, call.out_avals, strict=True)]
+        x_bar = call.primitive.bind(
+            *own,
+            *operands[:k],
+            *y_bar,
+            callee=close(Graph(there, backward.outputs, backward.eqns, backward.constvars, backward.consts)),
+            transpose_thunk=lambda: (
+                close(Graph(back, onward.outputs, onward.eqns, onward.constvars, onward.consts)),
+                [],
+            ),
+            num_callee_consts=0,
+            num_res=n + k,
+        )
+        found: list[Any] = [*[None] * k, *x_bar]
+        if inner is not None:
+            ahead = evaluate(open_jaxpr(inner.forward), operands)
+            given = inner.residuals(operands, ahead[: len(ys)], ahead[len(ys) :])
+            slopes = evaluate(open_jaxpr(inner.backward), [*given, *[cts[i] for i in inner.seeds]])
+            found[:k] = inner.spread(slopes, len(operands))[:k]
+        return found
 
-    return Augmented(forward, backward)
+    return Augmented(None, backward)
 
 
-def _hashed(v: Any) -> bool:
-    return getattr(v, "__hash__", None) is not None
-
-
-def _saves(policy: Callable[..., Any], eqn: Any) -> bool:
-    """Whether a `jax.checkpoint` policy keeps what ``eqn`` makes; a value to be offloaded is kept where it is."""
-    answer = policy(eqn.primitive, *[v.aval for v in eqn.invars], **eqn.params)
-    return answer if isinstance(answer, bool) else "Recompute" not in type(answer).__name__
-
-
-@vjp("optimization_barrier")
-def optimization_barrier(ct: Any, y: Any, *operands: Any) -> Any:
-    """y = x, not to be optimised across.   x̄ = ȳ, behind a barrier of its own."""
-    seeds = [c for c in ct if c is not None]
-    tied = iter(lax.optimization_barrier(seeds))
-    return [None if c is None else next(tied) for c in ct]
+refuse(
+    "an exported program carries its gradient in Exported.vjp, which calling it through Exported.call uses; this one "
+    "was exported or serialized without (vjp_order=0)",
+    "call_exported",
+)

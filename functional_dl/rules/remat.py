@@ -1,0 +1,125 @@
+"""The rule of `jax.checkpoint`: what its policy names is kept (or offloaded), the rest is computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import jax
+from jax.ad_checkpoint import Recompute
+
+from functional_dl.avals import tied
+from functional_dl.jaxprs import Builder, Graph, Literal, close, evaluate, open_jaxpr, prune
+from functional_dl.rules.calls import unstated_sharding
+from functional_dl.rules.table import Augmented, Call, structural, vjp
+
+__all__: list[str] = []
+
+
+@structural("remat2")
+def remat(call: Call, differentiate: Callable[..., Any]) -> Augmented:
+    """y = f(x), to be computed again.   The forward keeps what the policy names; the backward makes the rest anew.
+
+    The recomputation starts from operands and kept values that have gone through an `optimization_barrier`
+    together with the arriving cotangents.  Without it XLA's common-subexpression elimination finds the first
+    computation and keeps its values after all.
+    """
+    policy, prevent_cse = call.params["policy"], call.params["prevent_cse"]
+    inner = differentiate(_closed(call.params["jaxpr"]), call.active, call.seeded)
+    ahead = _opened(open_jaxpr(inner.forward))
+    m = len(call.out_avals)
+    places = {"input": ahead.inputs, "output": ahead.outputs[:m], "stored": ahead.outputs[m:]}
+    needed = [places[kind][i] for kind, i in inner.sources]
+    answers = {v: answer for eqn in ahead.eqns if (answer := _answer(policy, eqn)) for v in eqn.outvars}
+    again = prune(ahead.eqns, needed, known=answers)
+    reads = {v: None for v in needed if type(v) is not Literal}
+    reads.update((v, None) for eqn in again for v in eqn.invars if type(v) is not Literal)
+    kept = [v for v in reads if v in answers]
+    used = [i for i, v in enumerate(ahead.inputs) if v in reads]
+    flags = [prevent_cse if isinstance(prevent_cse, bool) else prevent_cse[i] for i in used]
+
+    def forward(*operands: Any) -> tuple[Sequence[Any], Sequence[Any]]:
+        outputs = [*ahead.outputs[:m], *kept]
+        graph = Graph(ahead.inputs, outputs, prune(ahead.eqns, outputs), ahead.constvars, ahead.consts)
+        found = evaluate(graph, operands)
+        return found[:m], [_moved(x, answers[v], "dst") for v, x in zip(kept, found[m:], strict=True)]
+
+    def backward(cts: Sequence[Any], ys: Sequence[Any], residuals: Sequence[Any], *operands: Any) -> Sequence[Any]:
+        stored = [_moved(x, answers[v], "src") for v, x in zip(kept, residuals, strict=True)]
+        seeds = [ct for ct in cts if ct is not None]
+        values = [operands[i] for i in used]
+        if any(flags):
+            n, k = sum(flags), len(kept)
+            behind = tied([*[x for x, f in zip(values, flags, strict=True) if f], *stored, *seeds])
+            first = iter(behind[:n])
+            values = [next(first) if f else x for x, f in zip(values, flags, strict=True)]
+            stored, seeds = behind[n : n + k], behind[n + k :]
+        graph = Graph([*[ahead.inputs[i] for i in used], *kept], needed, again, ahead.constvars, ahead.consts)
+        remade = evaluate(graph, [*values, *stored])
+        return inner.spread(evaluate(open_jaxpr(inner.backward), [*remade, *seeds]), len(operands))
+
+    return Augmented(forward, backward)
+
+
+@lru_cache(maxsize=1024)
+def _closed(jaxpr: Any) -> Any:
+    """The program of a ``remat2`` as a closed jaxpr, one and the same each time (it is open before JAX 0.11)."""
+    return close(open_jaxpr(jaxpr))
+
+
+def _opened(graph: Graph) -> Graph:
+    """``graph`` with the programs of its ``jit`` calls in their place, so that a policy sees what is in them.
+
+    Calls that state shardings stay as they are.
+    """
+    if not any(_opens(eqn) for eqn in graph.eqns):
+        return graph
+    build = Builder()
+    names: dict[Any, Any] = {}
+
+    def current(v: Any) -> Any:
+        return v if type(v) is Literal else names.get(v, v)
+
+    for eqn in graph.eqns:
+        invars = [current(v) for v in eqn.invars]
+        if _opens(eqn):
+            outs = build.splice(_opened(open_jaxpr(eqn.params["jaxpr"])), invars)
+            names.update(zip(eqn.outvars, outs, strict=True))
+        else:
+            build.eqns.append(eqn.replace(invars=invars))
+    return Graph(
+        graph.inputs,
+        [current(v) for v in graph.outputs],
+        build.eqns,
+        [*graph.constvars, *build.constvars],
+        [*graph.consts, *build.consts],
+    )
+
+
+def _opens(eqn: Any) -> bool:
+    stated = (*eqn.params["in_shardings"], *eqn.params["out_shardings"]) if eqn.primitive.name == "jit" else (None,)
+    return all(s is unstated_sharding() for s in stated)
+
+
+def _answer(policy: Callable[..., Any] | None, eqn: Any) -> Any:
+    """What a `jax.checkpoint` policy says of a value that ``eqn`` makes: ``False`` to compute it again."""
+    if policy is None:
+        return False
+    answer = policy(eqn.primitive, *[v.aval for v in eqn.invars], **eqn.params)
+    return False if isinstance(answer, type(Recompute)) else answer
+
+
+def _moved(x: Any, answer: Any, end: str) -> Any:
+    """``x`` in the memory where a policy's answer keeps it (``end="dst"``), or back where it was (``"src"``)."""
+    kind = getattr(answer, end, None)
+    if kind is None:
+        return x
+    return jax.device_put(x, jax.memory.Space.Device if kind == "device" else jax.memory.Space.Host)
+
+
+@vjp("optimization_barrier")
+def optimization_barrier(ct: Any, y: Any, *operands: Any) -> Any:
+    """y = x, not to be optimised across.   x̄ = ȳ, behind a barrier of its own."""
+    seeds = iter(tied([c for c in ct if c is not None]))
+    return [None if c is None else next(seeds) for c in ct]
