@@ -7,7 +7,6 @@ from functools import wraps
 from typing import Any
 
 import jax
-import numpy as np
 from jax.tree_util import tree_flatten, tree_structure, tree_unflatten
 
 from functional_dl.autodiff.arguments import as_array, check_input, check_output, split_arguments
@@ -15,7 +14,8 @@ from functional_dl.autodiff.backward import Differentiation, Joint, joint
 from functional_dl.autodiff.pullback import Rules, filled
 from functional_dl.autodiff.recording import record, reverse
 from functional_dl.autodiff.tracing import Flat, trace_function
-from functional_dl.jaxprs import Graph, Literal, describe, evaluate, is_staged, prune
+from functional_dl.avals import full, is_varying
+from functional_dl.jaxprs import Graph, Literal, Var, describe, evaluate, is_staged, prune
 
 __all__ = ["grad", "value_and_grad"]
 
@@ -79,8 +79,8 @@ def _value_and_grad(
         check_input(who, holomorphic, allow_int, x)
     flat = Flat(chosen_fun, in_tree, has_aux)
 
-    def seed(avals: Sequence[Any]) -> Any:
-        """The cotangent of the output, the literal one, once the output is known to be a real scalar."""
+    def seed(avals: Sequence[Any], constants: dict[Any, Any]) -> Any:
+        """The cotangent of the output, one, once the output is known to be a real scalar: a literal, or a constant."""
         tree = flat.out_tree
         if len(avals) != 1 or tree != tree_structure(0) or avals[0].shape != ():
             what = describe(avals[0]) if tree == tree_structure(0) else str(tree)
@@ -90,16 +90,23 @@ def _value_and_grad(
             )
         check_output(who, holomorphic, avals[0])
         aval = avals[0].to_ct_aval()
-        return Literal(1.0 if aval.weak_type else np.ones((), aval.dtype), aval)
+        if not is_varying(aval):
+            return Literal(1.0 if aval.weak_type else aval.dtype.type(1), aval)
+        one = Var(aval)  # inside a shard_map a literal would be one value for all devices
+        constants[one] = full(aval, 1)
+        return one
 
     if is_staged():
         graph = trace_function(flat, leaves, differentiate)
         n, in_avals = flat.out_count, graph.in_avals
-        one = seed(graph.out_avals[:n])
+        constants: dict[Any, Any] = {}
+        one = seed(graph.out_avals[:n], constants)
         program = joint(graph, [True] * len(leaves), [i < n for i in range(len(graph.outputs))], differentiate)
         found = [g is not None for g in program.gradients]
         if not want_value:
             program.outputs[0] = one  # nobody reads the value: what only it needs is dropped
+        program.constvars += constants.keys()
+        program.consts += constants.values()
         m = len(program.outputs)
         values = evaluate(_bind_seed(program, one), leaves)
         outs, slopes = values[:m], values[m:]
@@ -108,7 +115,7 @@ def _value_and_grad(
         in_avals = [jax.typeof(x) for x in leaves]
         outs, variables, kept = record(flat, leaves, differentiate)
         n = flat.out_count
-        one = seed([jax.typeof(y) for y in outs[:n]])
+        one = seed([jax.typeof(y) for y in outs[:n]], kept.values)
         backward, found = reverse(kept, variables[:n], [one])
         del kept
         slopes = evaluate(backward, [])
