@@ -1,0 +1,207 @@
+"""Cases of linear algebra: factorisations and solves, real and complex, batched, wide and tall."""
+
+from __future__ import annotations
+
+import itertools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.lax import linalg
+
+from tests.rules.contract import Case, case, complex_normal, normal
+
+__all__ = ["CASES", "KINKS"]
+
+SQUARE, BATCH = normal(4, 4), normal(2, 3, 3)
+TALL, WIDE = normal(4, 3), normal(3, 5)
+C_SQUARE, C_BATCH, C_TALL, C_WIDE = (
+    complex_normal(3, 3),
+    complex_normal(2, 3, 3),
+    complex_normal(4, 3),
+    complex_normal(3, 5),
+)
+
+
+def _adjoint(x):
+    return jnp.swapaxes(x, -1, -2).conj()
+
+
+def _positive(x):
+    """x xᴴ + 1, positive definite."""
+    y = x @ _adjoint(x)
+    return y + jnp.broadcast_to(np.eye(y.shape[-1]), y.shape)
+
+
+CHOLESKY = [
+    case("cholesky", lambda x: jnp.linalg.cholesky(_positive(x)), TALL),
+    case("cholesky", lambda x: jnp.linalg.cholesky(_positive(x)), C_BATCH, label="complex, batched"),
+    case("cholesky", lambda x: jnp.linalg.cholesky(_positive(x), upper=True), BATCH, label="upper, batched"),
+    case(
+        "cholesky_update",
+        lambda r, w: linalg.cholesky_update(jnp.triu(r), w),
+        SQUARE + 3 * np.eye(4),
+        normal(4),
+        refused=1,
+    ),
+    case(
+        "symmetric_product",
+        lambda a, c: linalg.symmetric_product(a, c, alpha=0.7, beta=-1.3, symmetrize_output=True),
+        normal(2, 3, 4),
+        BATCH,
+        refused=1,
+    ),
+]
+
+LU = [
+    case("lu", lambda x: linalg.lu(x)[0], SQUARE),
+    case("lu", lambda x: linalg.lu(x)[0], normal(2, 5, 3), label="tall, batched"),
+    case("lu", lambda x: linalg.lu(x)[0], C_WIDE, label="wide, complex"),
+    case("lu", jax.scipy.linalg.lu, C_SQUARE, label="permutation, L and U"),
+    case("lu", jnp.linalg.slogdet, C_BATCH, label="slogdet"),
+]
+
+
+def _qr(**how):
+    return lambda x: linalg.qr(x, **how)[:2]
+
+
+QR = [
+    case("qr", _qr(full_matrices=False), TALL),
+    case("qr", _qr(full_matrices=False), complex_normal(2, 4, 3), label="complex, batched"),
+    case("qr", lambda x: jnp.linalg.qr(x, mode="r"), TALL, label="R alone"),
+    case("qr", lambda x: linalg.qr(x, full_matrices=False)[0], C_TALL, label="Q alone"),
+    case("qr", _qr(full_matrices=False), WIDE, label="wide"),
+    case("qr", lambda x: linalg.qr(x)[0], normal(2, 2, 3), label="wide, Q alone"),
+    case("qr", _qr(), complex_normal(2, 2, 3), label="wide, complex, batched"),
+    case("qr", _qr(), normal(5, 2), label="full"),
+    case("qr", _qr(), complex_normal(2, 4, 2), label="full, complex, batched"),
+    case("qr", _qr(pivoting=True, full_matrices=False), TALL, label="pivoting"),
+    case("qr", _qr(pivoting=True), complex_normal(2, 4, 2), label="pivoting, full, complex, batched", refused=1),
+    case("qr", _qr(pivoting=True), WIDE, label="pivoting, wide"),
+]
+
+FLAGS = list(itertools.product([False, True], repeat=4))
+
+SOLVES = [
+    *[
+        case(
+            "triangular_solve",
+            partial(linalg.triangular_solve, left_side=left, lower=lower, transpose_a=transpose, conjugate_a=conjugate),
+            C_SQUARE + 2 * np.eye(3),
+            complex_normal(3, 2) if left else complex_normal(2, 3),
+            label=f"{'left' if left else 'right'} {'lower' if lower else 'upper'} {'Aᵀ' * transpose}{'A*' * conjugate}",
+        )
+        for left, lower, transpose, conjugate in FLAGS
+    ],
+    case(
+        "triangular_solve",
+        partial(linalg.triangular_solve, left_side=True, unit_diagonal=True, transpose_a=True),
+        normal(2, 4, 4),
+        normal(2, 4, 3),
+        label="unit diagonal, batched",
+    ),
+    case(
+        "triangular_solve",
+        partial(linalg.triangular_solve, lower=True, unit_diagonal=True),
+        normal(3, 3),
+        normal(2, 3),
+        label="unit diagonal, right",
+    ),
+    case("tridiagonal_solve", linalg.tridiagonal_solve, *normal(3, 4), normal(4, 2)),
+    case(
+        "tridiagonal_solve",
+        linalg.tridiagonal_solve,
+        *complex_normal(3, 2, 4),
+        complex_normal(2, 4, 3),
+        label="batched",
+    ),
+    case(
+        "tridiagonal_solve",
+        partial(linalg.tridiagonal_solve, perturb_singular=True),
+        *normal(3, 4),
+        normal(4, 2),
+        label="perturbed",
+    ),
+]
+
+
+def _hermitian(x):
+    return x + _adjoint(x)
+
+
+def _spectrum(v, w):
+    """A function of a Hermitian matrix with eigenpairs (w, v), and what of each vector does not depend on its phase."""
+    return (v * jnp.sin(w)[..., None, :]) @ _adjoint(v), jnp.abs(v) ** 2
+
+
+def _rebuilt(u, s, vh):
+    """What of singular triplets does not depend on a phase, nor on a turn of the vectors of the null space."""
+    k = s.shape[-1]
+    null_u, null_v = u[..., k:], vh[..., k:, :]
+    inner = (u[..., :k] * jnp.sin(s)[..., None, :]) @ vh[..., :k, :]
+    return inner, jnp.abs(u[..., :k]) ** 2, null_u @ _adjoint(null_u), _adjoint(null_v) @ null_v
+
+
+def _eig(left, right, derivatives=False):
+    return lambda x: linalg.eig(
+        x,
+        compute_left_eigenvectors=left,
+        compute_right_eigenvectors=right,
+        enable_eigvec_derivs=derivatives,
+    )
+
+
+EIGEN = [
+    case("eigh", lambda x: linalg.eigh(x), BATCH, label="batched"),
+    case("eigh", lambda x: linalg.eigh(x), C_SQUARE, label="complex", numeric=False),
+    case("eigh", lambda x: _spectrum(*linalg.eigh(x, lower=False)), C_BATCH, label="complex, upper, batched"),
+    case("eigh", jnp.linalg.eigvalsh, C_SQUARE, label="values"),
+    case("eigh", lambda x: linalg.eigh(x, sort_eigenvalues=False, subset_by_index=(0, 4))[0], SQUARE, label="vectors"),
+    case("eig", jnp.linalg.eigvals, SQUARE, label="values", refused=2),
+    case("eig", jnp.linalg.eigvals, C_BATCH, label="values, complex, batched", refused=2),
+    case("eig", _eig(True, True, True), SQUARE, label="both vectors, JAX's too"),
+    case("eig", _eig(True, False, True), C_BATCH, label="left vectors, complex, batched, JAX's too"),
+    case("eig", jnp.linalg.eig, SQUARE, label="right vectors", refused=1),
+    case("eig", _eig(True, True), C_SQUARE, label="both vectors, complex", refused=1),
+    case("eig", _eig(True, False), normal(3, 3), label="left vectors", refused=1),
+]
+
+
+def _svd(**how):
+    return lambda x: linalg.svd(x, **how)
+
+
+SVD = [
+    case("svd", _svd(full_matrices=False), TALL),
+    case("svd", _svd(full_matrices=False), normal(2, 2, 3), label="wide, batched"),
+    case("svd", _svd(), SQUARE, label="square"),
+    case("svd", _svd(full_matrices=False), C_TALL, label="complex", numeric=False),
+    case("svd", lambda x: _rebuilt(*linalg.svd(x, full_matrices=False)), C_WIDE, label="complex, wide"),
+    case("svd", lambda x: linalg.svd(x, full_matrices=False)[0], normal(4, 2), label="U alone"),
+    case("svd", lambda x: linalg.svd(x, full_matrices=False)[2], complex_normal(2, 4), label="V alone", numeric=False),
+    case("svd", jnp.linalg.svdvals, complex_normal(2, 4, 3), label="values, complex, batched"),
+    case("svd", _svd(compute_uv=False, subset_by_index=(0, 3)), normal(3, 4), label="values, wide"),
+    case("svd", lambda x: _rebuilt(*linalg.svd(x)), TALL, label="full, tall", refused=1),
+    case(
+        "svd",
+        lambda x: _rebuilt(*linalg.svd(x)),
+        complex_normal(2, 2, 4),
+        label="full, wide, complex, batched",
+        refused=1,
+    ),
+]
+
+CASES: list[Case] = [*CHOLESKY, *LU, *QR, *SOLVES, *EIGEN, *SVD]
+
+_EQUAL = np.diag([1.0, 2.0, 2.0])
+
+KINKS: list[Case] = [
+    case("eigh", jnp.linalg.eigvalsh, _EQUAL, label="equal values", order=1, numeric=False),
+    case("svd", jnp.linalg.svdvals, _EQUAL[:, 1:], label="equal values", order=1, numeric=False),
+    case("svd", lambda x: jnp.linalg.norm(x, "nuc"), _EQUAL, label="nuclear norm at equal values", order=1),
+    case("eig", lambda x: jnp.linalg.eigvals(x).sum(), _EQUAL, label="sum of equal values", order=1),
+    case("svd", jnp.linalg.svdvals, np.diag([1.0, 0.0]), label="singular", order=1, numeric=False),
+    case("qr", _qr(full_matrices=False), normal(4, 0), label="empty"),
+]
