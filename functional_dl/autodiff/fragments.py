@@ -10,10 +10,11 @@ from typing import Any
 import jax
 
 from functional_dl import rules
+from functional_dl.autodiff.meshes import trace_backward
 from functional_dl.avals import conform, manual_type
 from functional_dl.jaxprs import Graph, Literal, Var, describe, prune, source_line, trace
 
-__all__ = ["Fragment", "fragment", "spliced"]
+__all__ = ["Fragment", "fragment", "hashable", "spliced"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def fragment(
         rules.generation(),
         differentiate,
     )
-    build = _remembered if rule.cacheable and _hashable(key) else _remembered.__wrapped__
+    build = _remembered if rule.cacheable and hashable(key) else _remembered.__wrapped__
     with eqn.ctx.manager:
         try:
             return build(*key)
@@ -92,7 +93,8 @@ def _types(eqn: Any) -> str:
     return ", ".join(describe(v.aval) for v in eqn.invars) or "nothing"
 
 
-def _hashable(key: tuple[Any, ...]) -> bool:
+def hashable(key: tuple[Any, ...]) -> bool:
+    """Whether something can be remembered under ``key``."""
     try:
         hash(key)
     except TypeError:
@@ -142,7 +144,7 @@ def _local(rule: rules.Rule, call: rules.Call) -> Fragment:
         assert rule.fun is not None
         return _wanted(rule.name, call, rule.fun(ct, y, *operands, **call.params), targets)
 
-    backward = trace(run, *_ct_avals(call), *call.out_avals, *call.in_avals)
+    backward = trace_backward(run, targets, call.in_avals, [*_ct_avals(call), *call.out_avals, *call.in_avals])
     backward.eqns = prune(backward.eqns, backward.outputs)
     return _fragment(None, backward, targets, n)
 
@@ -171,7 +173,8 @@ def _structural(rule: rules.Rule, call: rules.Call, differentiate: Callable[...,
         return _wanted(rule.name, call, augmented.backward(cts, ys, residuals, *operands), targets)
 
     residual_avals = forward.out_avals[m:] if forward is not None else []
-    backward = trace(run, *_ct_avals(call), *call.out_avals, *residual_avals, *call.in_avals)
+    avals = [*_ct_avals(call), *call.out_avals, *residual_avals, *call.in_avals]
+    backward = trace_backward(run, targets, call.in_avals, avals)
     backward.eqns = prune(backward.eqns, backward.outputs)
     if forward is not None:
         _drop_unread(forward, backward, m, n + m, r)

@@ -12,7 +12,8 @@ from jax.tree_util import tree_flatten, tree_structure, tree_unflatten
 from functional_dl.autodiff.arguments import as_array, check_input, check_output, split_arguments
 from functional_dl.autodiff.backward import Differentiation, Joint, joint
 from functional_dl.autodiff.pullback import Rules, filled
-from functional_dl.autodiff.recording import record, reverse
+from functional_dl.autodiff.record import reverse
+from functional_dl.autodiff.recording import record
 from functional_dl.autodiff.tracing import Flat, trace_function
 from functional_dl.avals import full, is_varying
 from functional_dl.jaxprs import Graph, Literal, Var, describe, evaluate, is_staged, prune

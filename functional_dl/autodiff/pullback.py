@@ -18,7 +18,8 @@ from jax.tree_util import (
 
 from functional_dl.autodiff.arguments import as_array, check_array
 from functional_dl.autodiff.backward import Differentiation, joint, split
-from functional_dl.autodiff.recording import record, reverse
+from functional_dl.autodiff.record import reverse
+from functional_dl.autodiff.recording import record
 from functional_dl.autodiff.tracing import Flat, trace_function
 from functional_dl.avals import zeros
 from functional_dl.jaxprs import Graph, Var, describe, evaluate, is_float, is_staged

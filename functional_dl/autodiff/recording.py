@@ -6,8 +6,8 @@ under `jax.grad`: the record is the path that was taken, and the sweep reads it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,13 +17,11 @@ from jax.extend.source_info_util import current
 
 from functional_dl import rules
 from functional_dl.autodiff.backward import Differentiation
-from functional_dl.autodiff.fragments import Fragment, fragment, spliced
+from functional_dl.autodiff.fragments import Fragment, fragment, hashable, spliced
 from functional_dl.autodiff.interception import absent_tangent, is_absent
-from functional_dl.autodiff.sweep import Step, sweep, total
+from functional_dl.autodiff.record import Alias, Called, Ran, Record
 from functional_dl.avals import zeros
 from functional_dl.jaxprs import (
-    Atom,
-    Builder,
     Graph,
     Literal,
     Var,
@@ -35,120 +33,16 @@ from functional_dl.jaxprs import (
     is_float,
     late_call,
     open_jaxpr,
-    prune,
     trace,
 )
 from functional_dl.rules.custom_vjp import run_backward, run_forward
 
-__all__ = ["Record", "record", "reverse"]
+__all__ = ["record"]
 
 
-class Record:
-    """What ran: steps in order, and the values that their backward reads.
-
-    Attributes:
-      steps: the operations that a derivative goes through.
-      values: what the variables stand for that the backward reads.
-      inputs: the variables of the differentiated inputs.
-    """
-
-    def __init__(self) -> None:
-        self.steps: list[Step] = []
-        self.values: dict[Any, Any] = {}
-        self.inputs: list[Any] = []
-        self._constants: dict[int, Any] = {}
-
-    def constant(self, value: Any) -> Any:
-        """The variable of a value that is not differentiated."""
-        var = self._constants.get(id(value))
-        if var is None or self.values.get(var) is not value:
-            self._constants[id(value)] = var = Var(jax.typeof(value))
-            self.values[var] = value
-        return var
-
-
-@dataclass(slots=True)
-class _Ran:
-    """An equation that ran.
-
-    Attributes:
-      eqn: the equation, over the record's variables.
-      pieces: its backward for the cotangents that arrive; fixed where the forward already kept residuals for it.
-      residuals: the variables of those.
-    """
-
-    eqn: Any
-    rule: rules.Rule
-    active: tuple[bool, ...]
-    differentiate: Differentiation
-    piece: Fragment | None
-    seeded: tuple[bool, ...]
-    residuals: Sequence[Any]
-
-    @property
-    def outvars(self) -> Sequence[Any]:
-        return self.eqn.outvars
-
-    def pull(self, cts: Sequence[Atom | None], build: Builder) -> Iterable[tuple[Any, Atom]]:
-        eqn, piece = self.eqn, self.piece
-        if piece is None or piece.forward is None:
-            piece = fragment(self.rule, eqn, self.active, tuple([ct is not None for ct in cts]), self.differentiate)
-            given = [ct for ct in cts if ct is not None]
-        else:
-            given = [
-                build.splice(_zeros(v.aval.to_ct_aval()), [])[0] if ct is None else ct
-                for ct, v, s in zip(cts, eqn.outvars, self.seeded, strict=True)
-                if s
-            ]
-        args = [*given, *eqn.outvars, *self.residuals, *eqn.invars]
-        results = build.splice(piece.backward, args, eqn.source_info)
-        return [(eqn.invars[k], ct) for k, ct in zip(piece.targets, results, strict=True)]
-
-
-@dataclass(slots=True)
-class _Alias:
-    """The cotangent of ``made`` is that of ``source``."""
-
-    made: Any
-    source: Any
-
-    @property
-    def outvars(self) -> Sequence[Any]:
-        return (self.made,)
-
-    def pull(self, cts: Sequence[Atom | None], build: Builder) -> Iterable[tuple[Any, Atom]]:
-        return [(self.source, cts[0])]
-
-
-@dataclass(slots=True)
-class _Called:
-    """A backward that is a Python function of the user's, called when cotangents have values."""
-
-    outvars: Sequence[Any]
-    operands: Sequence[tuple[Any, bool]]
-    residuals: Sequence[Any]
-    call: Callable[..., Sequence[Any]]
-
-    def pull(self, cts: Sequence[Atom | None], build: Builder) -> Iterable[tuple[Any, Atom]]:
-        arriving = [i for i, ct in enumerate(cts) if ct is not None]
-        n, call = len(self.residuals), self.call
-        wanted = [i for i, (_, moved) in enumerate(self.operands) if moved]
-
-        def run(*values: Any) -> list[Any]:
-            given = dict(zip(arriving, values[n:], strict=True))
-            found = call(values[:n], [given.get(i) for i in range(len(cts))])
-            avals = [self.operands[i][0].aval.to_ct_aval() for i in wanted]
-            return [zeros(a) if found[i] is None else found[i] for i, a in zip(wanted, avals, strict=True)]
-
-        targets = [self.operands[i][0] for i in wanted]
-        eqn = late_call(run, [*self.residuals, *[cts[i] for i in arriving]], [v.aval.to_ct_aval() for v in targets])
-        build.eqns.append(eqn)
-        return list(zip(targets, eqn.outvars, strict=True))
-
-
-@lru_cache(maxsize=1024)
-def _zeros(aval: Any) -> Graph:
-    return trace(lambda: [zeros(aval)])
+def _out_avals_of(primitive: Any, params: dict[str, Any], values: Sequence[Any]) -> list[Any]:
+    key = (primitive, tuple(params.items()), tuple([jax.typeof(v) for v in values]))
+    return (_out_avals if hashable(key) else _out_avals.__wrapped__)(*key)
 
 
 @lru_cache(maxsize=4096)
@@ -167,16 +61,16 @@ def _staged(primitive: Any, params: dict[str, Any], avals: Sequence[Any]) -> Gra
 class _Recorded(jax.core.Tracer):
     """A value that depends on what is differentiated, with the variable that stands for it in the record."""
 
-    __slots__ = ("primal", "var")
+    __slots__ = ("_primal", "_var")
 
     def __init__(self, trace: _Recorder, value: Any, var: Any) -> None:
         super().__init__(trace, jax.typeof(value))
-        self.primal = value
-        self.var = var
+        self._primal = value
+        self._var = var
 
     def to_concrete_value(self) -> Any:
         """The array itself, where there is one: Python may look at it."""
-        return self.primal.to_concrete_value() if isinstance(self.primal, jax.core.Tracer) else self.primal
+        return self._primal.to_concrete_value() if isinstance(self._primal, jax.core.Tracer) else self._primal
 
     # JAX lets Python take ints, bools and items of a value under grad, but not floats; there is no reason to stop.
     def __float__(self) -> float:
@@ -188,7 +82,7 @@ class _Recorded(jax.core.Tracer):
         return super().__complex__() if concrete is None else complex(concrete)
 
     def _short_repr(self) -> str:
-        return f"Recorded({self.primal})"
+        return f"Recorded({self._primal})"
 
 
 class _Recorder(jax.core.Trace):
@@ -207,7 +101,7 @@ class _Recorder(jax.core.Trace):
 
     def _lower(self, tracers: Sequence[Any]) -> tuple[list[Any], tuple[bool, ...]]:
         mine = tuple([type(t) is _Recorded and t._trace is self for t in tracers])
-        return [t.primal if m else t for t, m in zip(tracers, mine, strict=True)], mine
+        return [t._primal if m else t for t, m in zip(tracers, mine, strict=True)], mine
 
     def stage_value(self, val: Any) -> Any:
         return val
@@ -233,57 +127,62 @@ class _Recorder(jax.core.Trace):
         values: Sequence[Any],
         active: tuple[bool, ...],
     ) -> Any:
-        """Run one equation, with the residuals that its backward will read, and write it down."""
-        kept, piece = self.record, None
-        residuals: list[Any] = []
-        structural = rule.kind == "structural"
+        """Run one equation and write it down: one that has residuals of its own with those, any other as it is."""
         with core.set_current_trace(self.parent_trace):
-            if structural:
-                avals = tuple([jax.typeof(v) for v in values])
-                key = (primitive, tuple(params.items()), avals)
-                out_avals = _out_avals(*key) if _hashable(key) else _staged(primitive, params, avals).out_avals
-                if not any(is_float(a) for a in out_avals):
-                    return bind_on(self.parent_trace, primitive, values, params)
+            outs: Sequence[Any] | None = None
+            if rule.kind == "structural":
+                out_avals = _out_avals_of(primitive, params, values)
             else:
-                outs = bind_on(self.parent_trace, primitive, values, params)
-                outs = outs if primitive.multiple_results else [outs]
+                out = bind_on(self.parent_trace, primitive, values, params)
+                outs = out if primitive.multiple_results else [out]
                 out_avals = [jax.typeof(y) for y in outs]
-            invars = [
-                t.var if a else Var(jax.typeof(v)) for t, v, a in zip(tracers, values, active, strict=True)
-            ]  # fmt: skip
+            floating = tuple([is_float(a) for a in out_avals])
+            invars = [t._var if a else Var(jax.typeof(v)) for t, v, a in zip(tracers, values, active, strict=True)]
             eqn = core.new_jaxpr_eqn(invars, [Var(a) for a in out_avals], primitive, params, core.no_effects, current())
-            seeded = tuple([is_float(a) for a in out_avals])
-            if structural or len(out_avals) == 1:
-                piece = fragment(rule, eqn, active, seeded, self._differentiate)
-            if structural:
-                assert piece is not None
-                if piece.forward is None:
-                    outs = bind(eqn, values)
-                    outs = outs if primitive.multiple_results else [outs]
-                else:
-                    found = evaluate(piece.forward, values)
-                    outs, extra = found[: len(out_avals)], found[len(out_avals) :]
-                    residuals = [Var(jax.typeof(r)) for r in extra]
-                    kept.values.update(zip(residuals, extra, strict=True))
-        results = [self.lift(y, v) if s else y for y, v, s in zip(outs, eqn.outvars, seeded, strict=True)]
-        # Values that no backward reads are let go; if it is not known yet which cotangents arrive, all are kept.
-        exact = piece is not None and (piece.forward is not None or len(out_avals) == 1)
-        reads = piece.reads if exact and piece is not None else (True,) * (len(outs) + len(values))
-        if any(reads):
-            places = [*zip(eqn.outvars, outs, strict=True), *[(None, None)] * len(residuals)]
-            for (v, y), read in zip(places, reads, strict=False):
-                if read and v is not None:
-                    kept.values[v] = y
-            atoms = []
-            for v, x, a, read in zip(invars, values, active, reads[len(places) :], strict=True):
-                if read and not a:
-                    v = kept.constant(x)
-                elif read:
-                    kept.values[v] = x
-                atoms.append(v)
-            eqn = eqn.replace(invars=atoms)
-        kept.steps.append(_Ran(eqn, rule, active, self._differentiate, piece, seeded, residuals))
+            piece = None
+            if any(floating) and (outs is None or (len(floating) == 1 and rule.kind != "refused")):
+                # Which cotangents will arrive is known if there can be only one.  For others, residuals are kept as
+                # if all did; a rule that refuses that is asked again when it is known.
+                with contextlib.suppress(rules.RuleError):
+                    piece = fragment(rule, eqn, active, floating, self._differentiate)
+            residuals: Sequence[Any] = []
+            if outs is None and piece is not None and piece.forward is not None:
+                found = evaluate(piece.forward, values)
+                outs, residuals = found[: len(floating)], self.record.keep(found[len(floating) :])
+            elif outs is None:
+                out = bind(eqn, values)
+                outs = out if primitive.multiple_results else [out]
+        if any(floating):
+            exact = piece is not None and (piece.forward is not None or len(floating) == 1)
+            eqn = self._keep(eqn, outs, values, active, len(residuals), piece if exact else None)
+            self.record.steps.append(Ran(eqn, rule, active, self._differentiate, piece, residuals))
+        results = [self.lift(y, v) if f else y for y, v, f in zip(outs, eqn.outvars, floating, strict=True)]
         return results if primitive.multiple_results else results[0]
+
+    def _keep(
+        self,
+        eqn: Any,
+        outs: Sequence[Any],
+        values: Sequence[Any],
+        active: Sequence[bool],
+        residuals: int,
+        piece: Fragment | None,
+    ) -> Any:
+        """Keep the outputs and operands that the backward reads (all of them if it is not known), and let others go."""
+        m = len(outs)
+        reads = piece.reads if piece is not None else (True,) * (m + residuals + len(values))
+        for v, y, read in zip(eqn.outvars, outs, reads[:m], strict=True):
+            if read:
+                self.record.values[v] = y
+        operands = reads[m + residuals :]
+        if not any(operands):
+            return eqn
+        atoms = []
+        for v, x, a, read in zip(eqn.invars, values, active, operands, strict=True):
+            if read and a:
+                self.record.values[v] = x
+            atoms.append(self.record.constant(x) if read and not a else v)
+        return eqn.replace(invars=atoms)
 
     def process_custom_jvp_call(
         self, primitive: Any, fun: Any, jvp: Any, tracers: Any, /, *, symbolic_zeros: bool
@@ -308,7 +207,7 @@ class _Recorder(jax.core.Trace):
                 if a:
                     due = aval.to_tangent_aval()
                     var = Var(due)
-                    kept.steps.append(_Alias(var, t.var))
+                    kept.steps.append(Alias(var, t._var))
                     tangents.append(inner.lift(zeros(due), var))
                 else:
                     tangents.append(absent_tangent(aval, symbolic_zeros))
@@ -321,7 +220,7 @@ class _Recorder(jax.core.Trace):
                 results.append(y)
                 continue
             var = Var(jax.typeof(y))
-            kept.steps.append(_Alias(var, slope.var))
+            kept.steps.append(Alias(var, slope._var))
             results.append(self.lift(y, var))
         return results
 
@@ -354,8 +253,8 @@ class _Recorder(jax.core.Trace):
         def call(kept: Sequence[Any], cts: Sequence[Any]) -> Sequence[Any]:
             return run_backward(bwd, kept, cts, out_avals, in_avals, symbolic_zeros)
 
-        operands = [(t.var if a else Var(jax.typeof(v)), a) for t, v, a in zip(tracers, values, active, strict=True)]
-        kept.steps.append(_Called(outvars, operands, [kept.constant(r) for r in residuals], call))
+        operands = [(t._var if a else Var(jax.typeof(v)), a) for t, v, a in zip(tracers, values, active, strict=True)]
+        kept.steps.append(Called(outvars, operands, [kept.constant(r) for r in residuals], call))
         return [self.lift(y, v) if is_float(v.aval) else y for y, v in zip(outs, outvars, strict=True)]
 
     def _overridden(self, primitive: Any, fun: Any) -> bool:
@@ -389,7 +288,15 @@ class _Recorder(jax.core.Trace):
             if True not in active:
                 with core.set_current_trace(self.parent_trace):
                     return on(values)
-            return self._run_program(lambda *xs: on(xs), tracers, values, active)
+            answer: list[Any] = []
+
+            def program(*xs: Any) -> list[Any]:
+                answer[:] = [on(xs)]
+                return list(answer[0])
+
+            results = self._run_program(program, tracers, values, active)
+            # shard_map answers with a tree of JAX's own, that its caller takes apart.
+            return answer[0].update(results) if hasattr(answer[0], "update") else results
 
         return process
 
@@ -408,22 +315,12 @@ class _Recorder(jax.core.Trace):
             piece = spliced(self._differentiate(closed, active, seeded).spliced(), call)
             assert piece.forward is not None
             found = evaluate(piece.forward, values)
-        outs, extra = found[: len(outs_avals)], found[len(outs_avals) :]
-        residuals = [Var(jax.typeof(r)) for r in extra]
-        kept.values.update(zip(residuals, extra, strict=True))
-        invars = [t.var if a else Var(v) for t, v, a in zip(tracers, avals, active, strict=True)]
+        outs, residuals = found[: len(outs_avals)], kept.keep(found[len(outs_avals) :])
+        invars = [t._var if a else Var(v) for t, v, a in zip(tracers, avals, active, strict=True)]
         eqn = late_call(lambda *xs: [], invars, outs_avals)
         rule = rules.Rule("program", "structural")
-        kept.steps.append(_Ran(eqn, rule, active, self._differentiate, piece, seeded, residuals))
+        kept.steps.append(Ran(eqn, rule, active, self._differentiate, piece, residuals))
         return [self.lift(y, v) if s else y for y, v, s in zip(outs, eqn.outvars, seeded, strict=True)]
-
-
-def _hashable(key: Any) -> bool:
-    try:
-        hash(key)
-    except TypeError:
-        return False
-    return True
 
 
 def record(
@@ -447,31 +344,4 @@ def record(
             outs = fun(*lifted)
     values, mine = recorder._lower(outs)
     recorder.invalidate()
-    return values, [y.var if m else None for y, m in zip(outs, mine, strict=True)], kept
-
-
-def reverse(kept: Record, outs: Sequence[Any], seeds: Sequence[Atom | None]) -> tuple[Graph, list[bool]]:
-    """The backward of what ran.
-
-    Args:
-      kept: the record.
-      outs: per output, its variable (``None`` where no derivative goes through it).
-      seeds: per output, its cotangent (``None`` where none arrives).
-
-    Returns:
-      The graph of the cotangents of those inputs that get one, whose constants are the values it reads; and which
-      inputs those are.
-    """
-    sums: dict[Any, list[Atom]] = {}
-    for v, ct in zip(outs, seeds, strict=True):
-        if v is not None and ct is not None:
-            sums.setdefault(v, []).append(ct)
-    build = Builder()
-    sweep(reversed(kept.steps), sums, build)
-    gradients = [total(v, sums, build) for v in kept.inputs]
-    ends = [g for g in gradients if g is not None]
-    eqns = prune(build.eqns, ends)
-    values = {**kept.values, **dict(zip(build.constvars, build.consts, strict=True))}
-    read = {v: None for eqn in eqns for v in eqn.invars if type(v) is not Literal and v in values}
-    read.update((v, None) for v in ends if type(v) is not Literal and v in values)
-    return Graph([], ends, eqns, list(read), [values[v] for v in read]), [g is not None for g in gradients]
+    return values, [y._var if m else None for y, m in zip(outs, mine, strict=True)], kept

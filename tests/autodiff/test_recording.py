@@ -101,6 +101,22 @@ def test_numpy_may_not_take_a_differentiated_value() -> None:
         fdl.grad(lambda x: np.sin(np.asarray(x)) * x)(1.0)
 
 
+def test_methods_of_arrays_are_there() -> None:
+    fun = lambda x: x.var() + x.T.mean() + x.at[0].set(2.0).sum() * x.std() + x[1:].max()
+    x = jnp.asarray(normal(3, 4))
+    np.testing.assert_allclose(fdl.grad(fun)(x), jax.grad(fun)(x), rtol=1e-12)
+
+
+def test_loops_that_only_refuse_when_a_cotangent_arrives() -> None:
+    def fun(x: Any) -> Any:
+        n, y = lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1] * x), (0, x))
+        return jnp.sin(x) * n, y
+
+    np.testing.assert_allclose(fdl.grad(fun, has_aux=True)(0.7)[0], 3 * np.cos(0.7))
+    with pytest.raises(fdl.RuleError, match="while loop"):
+        fdl.grad(lambda x: fun(x)[1])(0.7)
+
+
 def test_values_may_not_leave() -> None:
     kept = []
     fdl.grad(lambda x: kept.append(jnp.sin(x)) or x * 2)(1.0)

@@ -12,6 +12,7 @@ import pytest
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import Primitive
+from jax.interpreters import mlir
 
 import functional_dl as fdl
 from tests.rules.contract import complex_normal, normal
@@ -265,6 +266,7 @@ def test_while_loop_in_a_part_without_gradient() -> None:
 UNKNOWN = Primitive("test_unknown")
 UNKNOWN.def_impl(lambda x: x)
 UNKNOWN.def_abstract_eval(lambda x: x)
+mlir.register_lowering(UNKNOWN, mlir.lower_fun(lambda x: x, multiple_results=False))
 
 ERRORS: list[tuple[str, type[Exception], Callable[[], Any], str]] = [
     ("vector output", TypeError, lambda: fdl.grad(lambda x: x)(jnp.ones(3)), "scalar-output.*f64\\[3\\]"),
