@@ -12,6 +12,7 @@ from jax import lax
 from jax.extend import core
 
 from functional_dl import jaxprs
+from functional_dl.rules.book import called_name
 from functional_dl.rules.control_flow import scan_layout
 
 
@@ -94,7 +95,102 @@ def test_traces_stand_on_each_other() -> None:
     assert seen == [False, True]
 
 
-DOORS = ["Var", "Literal", "Primitive", "new_jaxpr_eqn", "jaxprs_in_params", "take_current_trace"]
+class Passing(jax.core.Trace):
+    """A trace that passes everything on, and notes what it was asked: what our own traces are made like."""
+
+    def __init__(self, below: Any, seen: list[tuple[str, Any]]) -> None:
+        super().__init__()
+        self.parent_trace = below
+        self.requires_low = False
+        self.seen = seen
+
+    def process_primitive(self, primitive: Any, tracers: Any, params: Any, /) -> Any:
+        self.seen.append((primitive.name, params))
+        return jaxprs.bind_on(self.parent_trace, primitive, tracers, params)
+
+    def process_custom_jvp_call(self, primitive: Any, fun: Any, jvp: Any, tracers: Any, /, **how: Any) -> Any:
+        self.seen.append((fun.debug_info.func_src_info.split(" ", 1)[0], how))
+        with core.set_current_trace(self.parent_trace):
+            return primitive.bind(*tracers, subfuns=(fun, jvp), **how)
+
+    def process_custom_vjp_call(self, primitive: Any, fun: Any, fwd: Any, bwd: Any, tracers: Any, /, **how: Any) -> Any:
+        self.seen.append((fun.debug_info.func_src_info.split(" ", 1)[0], how))
+        with core.set_current_trace(self.parent_trace):
+            return primitive.bind(*tracers, subfuns=(fun, fwd, bwd), **how)
+
+
+@pytest.mark.parametrize("run", [lambda f: f, jax.jit], ids=["eager", "staged"])
+def test_a_trace_of_our_own_sees_every_operation(run: Any) -> None:
+    @jax.custom_vjp
+    def halved(x: Any) -> Any:
+        return x / 2
+
+    halved.defvjp(lambda x: (x / 2, None), lambda _, ct: (ct / 2,))
+    seen: list[tuple[str, Any]] = []
+
+    def under(x: Any) -> Any:
+        with core.take_current_trace() as below, core.set_current_trace(Passing(below, seen)):
+            return halved(jax.nn.relu(lax.sin(x)))
+
+    assert float(run(under)(1.0)) == float(jnp.sin(1.0) / 2)
+    kinds = dict(seen)
+    assert {"sin", "relu", "halved"} <= kinds.keys(), f"a trace under {run} was asked for {list(kinds)}"
+    assert kinds["relu"].keys() == {"symbolic_zeros"}, "custom_jvp calls carry more than they did"
+    assert kinds["halved"].keys() == {"out_trees", "symbolic_zeros"}, "custom_vjp calls carry more than they did"
+
+
+def test_tracers_of_our_own_have_an_aval_and_may_be_concrete() -> None:
+    class Wrapped(jax.core.Tracer):
+        __slots__ = ("_inside",)
+
+        def __init__(self, trace: Any, x: Any) -> None:
+            super().__init__(trace, jax.typeof(x))
+            self._inside = x
+
+        def to_concrete_value(self) -> Any:
+            return self._inside
+
+    value = jnp.float32(2.5)
+    with core.take_current_trace() as below:
+        x = Wrapped(Passing(below, []), value)
+    assert x.aval.dtype == np.float32 and bool(x) and int(x) == 2, "a tracer's concrete value is no longer asked for"
+
+
+def test_an_invalid_trace_is_noticed() -> None:
+    with core.take_current_trace() as below:
+        trace = Passing(below, [])
+    x = jax.core.Tracer(trace, jax.typeof(1.0))
+    trace.invalidate()
+    with pytest.raises(jax.errors.UnexpectedTracerError):
+        lax.sin(x)
+
+
+def test_called_functions_are_named() -> None:
+    eqn = only_equation(jax.nn.relu, 1.0)
+    assert called_name(eqn.primitive.name, eqn.params) == "relu"
+    eqn = only_equation(jax.jit(lambda x: jnp.linalg.norm(x)), jnp.ones(2))
+    assert called_name("jit", eqn.params) == "<lambda>"
+
+
+def test_jnp_functions_inline_while_they_are_traced() -> None:
+    seen: list[tuple[str, Any]] = []
+    with core.take_current_trace() as below, core.set_current_trace(Passing(below, seen)):
+        jnp.sin(1.0)
+    assert seen[0][0] == "jit" and jaxprs.inlines(seen[0][1]), "jnp.sin is no longer an inlined jit"
+    assert not jaxprs.inlines(only_equation(jax.jit(lambda x: x * 2), 1.0).params)
+
+
+def test_cotangent_types() -> None:
+    aval = jax.core.ShapedArray((2, 3), np.dtype(np.float32), weak_type=True)
+    for tangent in (aval.to_tangent_aval(), aval.to_ct_aval()):
+        assert (tangent.shape, tangent.dtype, tangent.weak_type) == ((2, 3), np.float32, True)
+    assert jax.core.ShapedArray((2,), np.dtype(np.int32)).to_tangent_aval().dtype == jax.dtypes.float0
+
+
+DOORS = [
+    "Var", "Literal", "Primitive", "new_jaxpr_eqn", "jaxprs_in_params", "take_current_trace", "set_current_trace",
+    "no_effects",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", DOORS)

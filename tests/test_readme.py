@@ -1,11 +1,15 @@
-"""The README says what is so: its two commands stand first and alone, and its Python prints what it shows."""
+"""README and docs say what is so: the two commands stand first and alone, and Python prints what it is said to."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import re
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,13 +24,17 @@ def test_the_first_two_commands() -> None:
     assert "make test" in (ROOT / ".ci/run").read_text()
 
 
-def test_python_prints_what_it_shows() -> None:
-    (code,) = [body for kind, body in BLOCKS if kind == "python"]
-    (output,) = [body for kind, body in BLOCKS if kind == "output"]
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(compile(code, "README.md", "exec"), {})
-    assert printed.getvalue() == output
+@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+def test_python_prints_what_it_shows(page: str) -> None:
+    """The Python of a page is one program, block after block; each block prints what stands below it."""
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    for (kind, code), (below, output) in itertools.pairwise([*blocks, ("", "")]):
+        if kind == "python":
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile(code, page, "exec"), names)
+            assert printed.getvalue() == (output if below == "output" else ""), code
 
 
 def test_every_config_has_its_row() -> None:
