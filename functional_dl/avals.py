@@ -26,7 +26,8 @@ def is_varying(aval: Any) -> bool:
 
 def has_explicit_sharding(aval: Any) -> bool:
     """Whether the type of an array says how it is sharded."""
-    return AxisType.Explicit in aval.sharding.mesh.axis_types
+    sharding = getattr(aval, "sharding", None)
+    return sharding is not None and AxisType.Explicit in sharding.mesh.axis_types
 
 
 def mesh_of(aval: Any) -> Any:
@@ -63,7 +64,8 @@ def conform(x: Any, aval: Any) -> Any:
         x = lax.pcast(x, tuple(missing), to="varying")
     if missing := due.unreduced - came.unreduced:
         x = lax.pcast(x, tuple(missing), to="unreduced")
-    if has_explicit_sharding(aval) and jax.typeof(x).sharding != aval.sharding:
+    sharding = jax.typeof(x).sharding
+    if has_explicit_sharding(aval) and sharding.mesh == aval.sharding.mesh and sharding != aval.sharding:
         x = jax.sharding.reshard(x, aval.sharding)
     return x
 
