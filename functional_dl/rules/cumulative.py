@@ -45,7 +45,7 @@ def cumprod(ct: Any, y: Any, x: Any, *, axis: int, reverse: bool) -> tuple[Any, 
     return (before * sums,)
 
 
-def _through(combine: Callable[[Any, Any], Any]) -> Callable[[Call, Callable[..., Any]], Augmented]:
+def _through(name: str, combine: Callable[[Any, Any], Any], mathematics: str) -> None:
     """A rule that differentiates the primitive as the associative scan it is defined by, as JAX does.
 
     Where entries tie, the derivative is a convention that the tree of the scan decides; this is JAX's tree.
@@ -55,9 +55,10 @@ def _through(combine: Callable[[Any, Any], Any]) -> Callable[[Call, Callable[...
         axis, reverse = call.params["axis"], call.params["reverse"]
         return as_program(call, differentiate, lambda x: [lax.associative_scan(combine, x, reverse=reverse, axis=axis)])
 
-    return rule
+    rule.__name__, rule.__doc__ = name, mathematics
+    structural(name)(rule)
 
 
-structural("cummax")(_through(lax.max))
-structural("cummin")(_through(lax.min))
-structural("cumlogsumexp")(_through(jax.numpy.logaddexp))
+_through("cummax", lax.max, "yᵢ = max_{j≤i} xⱼ.   ȳᵢ goes to the xⱼ that is yᵢ.")
+_through("cummin", lax.min, "yᵢ = min_{j≤i} xⱼ.   ȳᵢ goes to the xⱼ that is yᵢ.")
+_through("cumlogsumexp", jax.numpy.logaddexp, "yᵢ = ln Σ_{j≤i} exp xⱼ.   x̄ⱼ = Σ_{i≥j} ȳᵢ exp(xⱼ − yᵢ).")
