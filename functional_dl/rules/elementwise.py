@@ -117,8 +117,8 @@ def rsqrt(ct: Any, y: Any, x: Any, *, accuracy: Any) -> Cts:
 
 @vjp("cbrt")
 def cbrt(ct: Any, y: Any, x: Any, *, accuracy: Any) -> Cts:
-    """y = ∛x.   x̄ = ȳ y / 3x."""
-    return (ct * (y / x * (1 / 3)),)
+    """y = ∛x.   x̄ = ȳ / 3y²."""
+    return (ct * (lax.integer_pow(y, -2) * (1 / 3)),)
 
 
 @vjp("exp")
@@ -135,8 +135,8 @@ def exp2(ct: Any, y: Any, x: Any, *, accuracy: Any) -> Cts:
 
 @vjp("expm1")
 def expm1(ct: Any, y: Any, x: Any, *, accuracy: Any) -> Cts:
-    """y = eˣ − 1.   x̄ = ȳ (y + 1)."""
-    return (ct * (y + 1),)
+    """y = eˣ − 1.   x̄ = ȳ eˣ, which far left keeps the digits that y + 1 has lost."""
+    return (ct * lax.exp(x),)
 
 
 @vjp("log")
@@ -275,7 +275,7 @@ def bessel_i0e(ct: Any, y: Any, x: Any) -> Cts:
 @vjp("bessel_i1e")
 def bessel_i1e(ct: Any, y: Any, x: Any) -> Cts:
     """y = e^(−|x|) I₁(x).   x̄ = ȳ (e^(−|x|) I₀(x) − y (sign x + 1/x)), and ȳ/2 at 0."""
-    near = lax.abs(x) < jax.numpy.finfo(x.dtype).eps
-    safe = lax.select(near, lax.full_like(x, 1), x)
+    far = lax.abs(x) > jax.numpy.finfo(x.dtype).eps
+    safe = lax.select(far, x, lax.full_like(x, 1))
     slope = lax.bessel_i0e(safe) - y * (lax.sign(safe) + 1 / safe)
-    return (ct * lax.select(near, lax.full_like(x, 0.5), slope),)
+    return (ct * lax.select(far, slope, lax.full_like(x, 0.5)),)
