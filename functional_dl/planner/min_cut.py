@@ -1,0 +1,88 @@
+"""Minimum cut: the fewest bytes from which everything that is needed can be made again.
+
+Values are nodes, split into a way in and a way out whose capacity is the value's size; what cannot be made again
+hangs on the source, what is needed on the sink.  A cut is then a set of values to keep, and every needed value is
+kept or can be made from kept ones.  The smallest is found by maximum flow (Ford & Fulkerson 1956).  The idea to
+divide forward and backward passes so is from Chen et al. 2016 and its descendants (see DESIGN.md, section 9).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_flow
+
+__all__ = ["smallest_keep"]
+
+_LIMIT = 2**31 - 1  # scipy's flows are 32-bit integers
+
+
+def smallest_keep(
+    sizes: Sequence[int], made_of: Sequence[Collection[int] | None], free: Collection[int], needed: Collection[int]
+) -> set[int]:
+    """The set of values with the smallest total size from which all ``needed`` ones can be made.
+
+    Args:
+      sizes: bytes of each value.
+      made_of: per value, those that it is made of; ``None`` if it must not be made again.
+      free: values that are at hand anyway, at no cost.
+      needed: values that have to be at hand or made.
+
+    Returns:
+      The values to keep, none of them free.
+
+    Example:
+      >>> # 0 is an input, 1 = expensive(0), 2 = cheap(1) and 3 = cheap(2); 3 and 2 are needed, and 1 is the smallest.
+      >>> smallest_keep([8, 4, 16, 16], [None, None, [1], [2]], free=[0], needed=[2, 3])
+      {1}
+    """
+    count = len(sizes)
+    at_hand = set(free)
+    wanted = [v for v in needed if v not in at_hand]
+    if not wanted:
+        return set()
+    # Only what the needed values are made of matters.
+    reached, stack = set(wanted), list(wanted)
+    while stack:
+        for u in made_of[stack.pop()] or ():
+            if u not in reached and u not in at_hand:
+                reached.add(u)
+                stack.append(u)
+    unit = -(-sum(sizes[v] for v in reached) * 2 // _LIMIT) or 1
+    source, sink = 2 * count, 2 * count + 1
+    # A cut of finite capacity exists (all needed values themselves): any more than it costs is infinite.
+    infinite = min(sum(-(-sizes[v] // unit) for v in reached) + 1, _LIMIT)
+    tails, heads, capacities = [], [], []
+
+    def edge(tail: int, head: int, capacity: int) -> None:
+        tails.append(tail)
+        heads.append(head)
+        capacities.append(capacity)
+
+    for v in sorted(reached):
+        edge(2 * v, 2 * v + 1, -(-sizes[v] // unit))
+        parts = made_of[v]
+        if parts is None:
+            edge(source, 2 * v, infinite)
+        for u in sorted(set(parts or ()) - at_hand):
+            edge(2 * u + 1, 2 * v, infinite)
+    for v in wanted:
+        edge(2 * v + 1, sink, infinite)
+    graph = csr_array(
+        (np.array(capacities, np.int32), (np.array(tails), np.array(heads))), shape=(2 * count + 2, 2 * count + 2)
+    )
+    flow = maximum_flow(graph, source, sink).flow
+    left = (graph - flow).tocsr()
+    # What can still be reached from the source lies on its side; the cut is the values whose way out cannot.
+    seen, queue = {source}, deque([source])
+    while queue:
+        node = queue.popleft()
+        for i in range(left.indptr[node], left.indptr[node + 1]):
+            head = int(left.indices[i])
+            if left.data[i] > 0 and head not in seen:
+                seen.add(head)
+                queue.append(head)
+    return {v for v in reached if 2 * v in seen and 2 * v + 1 not in seen}
