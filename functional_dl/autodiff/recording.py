@@ -279,22 +279,17 @@ class _Recorder(jax.core.Trace):
             raise AttributeError(name)
 
         def process(primitive: Any, fun: Any, tracers: Any, /, *args: Any, **kwargs: Any) -> Any:
-            values, active = self._lower(tracers)
-
             def on(operands: Sequence[Any]) -> Any:
                 with core.take_current_trace() as here:
                     return getattr(here, name)(primitive, fun, operands, *args, **kwargs)
 
-            if True not in active:
-                with core.set_current_trace(self.parent_trace):
-                    return on(values)
             answer: list[Any] = []
 
             def program(*xs: Any) -> list[Any]:
                 answer[:] = [on(xs)]
                 return list(answer[0])
 
-            results = self._run_program(program, tracers, values, active)
+            results = self._run_program(program, tracers)
             # shard_map answers with a tree of JAX's own, that its caller takes apart.
             return answer[0].update(results) if hasattr(answer[0], "update") else results
 
@@ -303,13 +298,17 @@ class _Recorder(jax.core.Trace):
     def process_call(self, *args: Any, **kwargs: Any) -> Any:
         return self.__getattr__("process_call")(*args, **kwargs)
 
-    def _run_program(
-        self, fun: Callable[..., Any], tracers: Sequence[Any], values: Sequence[Any], active: tuple[bool, ...]
-    ) -> list[Any]:
-        kept, avals = self.record, [jax.typeof(v) for v in values]
+    def _run_program(self, fun: Callable[..., Any], tracers: Sequence[Any]) -> list[Any]:
+        kept = self.record
         with core.set_current_trace(self.parent_trace):
-            closed = close(trace(lambda *xs: list(fun(*xs)), *avals))
-            outs_avals = open_jaxpr(closed).out_avals
+            graph = trace(fun, *[jax.typeof(x) for x in self._lower(tracers)[0]])
+            # What the function closed over is an operand as well: it may be differentiated.
+            tracers = [*graph.consts, *tracers]
+            graph = Graph([*graph.constvars, *graph.inputs], graph.outputs, graph.eqns)
+            values, active = self._lower(tracers)
+            if True not in active:
+                return evaluate(graph, values)
+            avals, outs_avals, closed = graph.in_avals, graph.out_avals, close(graph)
             seeded = tuple([is_float(a) for a in outs_avals])
             call = rules.Call(None, {}, avals, outs_avals, active, seeded)
             piece = spliced(self._differentiate(closed, active, seeded).spliced(), call)
