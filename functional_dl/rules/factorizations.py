@@ -110,7 +110,7 @@ def _square_qr_pullback(q: Array, r: Array, q_bar: Array | None, r_bar: Array | 
     Walter & Lehmann 2018, "Algorithmic differentiation of linear algebra functions with application in optimum
     experimental design", arXiv:1001.1654; here also for complex matrices.
     """
-    m = 0 if r_bar is None else triu(r_bar) @ adjoint(r)
+    m: Any = 0 if r_bar is None else triu(r_bar) @ adjoint(r)
     m = m if q_bar is None else m - adjoint(q) @ q_bar
     inner = q @ hermitian(m, lower=False)
     return _after_inverse_adjoint(inner if q_bar is None else q_bar + inner, r)

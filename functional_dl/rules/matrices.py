@@ -18,7 +18,7 @@ from jax.dtypes import issubdtype
 
 __all__ = [
     "adjoint", "conj", "diagonal", "exact", "eye", "from_diagonal", "hermitian", "hermitian_pullback", "inverse_gaps",
-    "is_complex", "skew", "solve_adjoint", "transpose", "tril", "triu", "unpermuted",
+    "is_complex", "skew", "solve_adjoint", "subdiagonal", "transpose", "tril", "triu", "unpermuted",
 ]  # fmt: skip
 
 
@@ -94,6 +94,11 @@ def diagonal(x: Array) -> Array:
 def from_diagonal(d: Array) -> Array:
     """The matrix with diagonal ``d``."""
     return triu(tril(jnp.broadcast_to(d[..., None], (*d.shape, d.shape[-1]))))
+
+
+def subdiagonal(e: Array) -> Array:
+    """The matrix with ``e`` below its diagonal."""
+    return jnp.pad(from_diagonal(e), [(0, 0)] * (e.ndim - 1) + [(1, 0), (0, 1)])
 
 
 def hermitian(x: Array, lower: bool = True) -> Array:

@@ -193,7 +193,75 @@ SVD = [
     ),
 ]
 
-CASES: list[Case] = [*CHOLESKY, *LU, *QR, *SOLVES, *EIGEN, *SVD]
+REAL_SPECTRUM = np.diag([1.0, 2.0, 4.0, 7.0]) + 0.3 * SQUARE
+
+
+def _schur_of(t, z):
+    """What of a complex Schur decomposition does not depend on the phases of its columns."""
+    w = jnp.diagonal(t, axis1=-2, axis2=-1)
+    return w, jnp.abs(t) ** 2, jnp.abs(z) ** 2, (z * jnp.sin(w)[..., None, :]) @ _adjoint(z)
+
+
+SCHUR = [
+    case("schur", linalg.schur, REAL_SPECTRUM, label="real eigenvalues", refused=1),
+    case("schur", linalg.schur, normal(5, 5), label="real blocks", refused=1),
+    case("schur", partial(linalg.schur, compute_schur_vectors=False), normal(2, 4, 4), label="T, batched", refused=1),
+    case("schur", lambda x: _schur_of(*linalg.schur(x)), C_BATCH, label="complex, batched", refused=1),
+]
+
+REDUCTIONS = [
+    case("hessenberg", linalg.hessenberg, normal(5, 5), refused=1),
+    case("hessenberg", linalg.hessenberg, complex_normal(2, 4, 4), label="complex, batched", refused=1),
+    case("hessenberg", partial(jax.scipy.linalg.hessenberg, calc_q=True), SQUARE, label="H and Q", refused=1),
+    case("tridiagonal", lambda x: _tridiagonal(x, True), normal(5, 5), refused=1),
+    case("tridiagonal", lambda x: _tridiagonal(x, False), normal(2, 4, 4), label="upper, batched", refused=1),
+    case("tridiagonal", lambda x: _tridiagonal(x, True), complex_normal(4, 4), label="complex", refused=1),
+    case("tridiagonal", lambda x: _tridiagonal(x, False), complex_normal(4, 4), label="complex, upper", refused=1),
+    case("tridiagonal", lambda x: linalg.tridiagonal(x)[1:3], SQUARE, label="diagonals", refused=1),
+]
+
+
+def _tridiagonal(x, lower):
+    """All that is told of the reduction: the other triangle of the packed array holds what it held."""
+    packed, *others = linalg.tridiagonal(x, lower=lower)
+    return jnp.tril(packed) if lower else jnp.triu(packed), *others
+
+
+def _raw_qr(x):
+    h, taus = jnp.linalg.qr(x, mode="raw")
+    return h, taus
+
+
+REFLECTORS = [
+    case("householder_product", linalg.householder_product, TALL, normal(3), refused=1),
+    case("householder_product", linalg.householder_product, normal(2, 4, 3), normal(2, 2), label="batched", refused=1),
+    case("householder_product", linalg.householder_product, C_SQUARE, complex_normal(3), label="complex", refused=1),
+    *[
+        case(
+            "ormqr",
+            partial(linalg.ormqr, left=left, transpose=transpose),
+            *([complex_normal(4, 3), complex_normal(3)] if left else [normal(4, 3), normal(2)]),
+            *([complex_normal(4, 2)] if left else [normal(2, 4)]),
+            label=f"{'left, complex' if left else 'right'}{', adjoint' * transpose}",
+            refused=1,
+        )
+        for left in (False, True)
+        for transpose in (False, True)
+    ],
+    case("geqrf", _raw_qr, TALL, refused=1),
+    case("geqrf", _raw_qr, SQUARE, label="square", refused=1),
+    case("geqrf", _raw_qr, C_BATCH, label="square, complex, batched", refused=1),
+    case("geqrf", _raw_qr, C_WIDE, label="wide, complex", refused=1),
+    case("geqrf", lambda x: _raw_qr(x)[1], normal(2, 2, 3), label="wide, scalars alone", refused=1),
+]
+if hasattr(jax.scipy.linalg, "qr_multiply"):
+    multiply = jax.scipy.linalg.qr_multiply
+    REFLECTORS += [
+        case("ormqr", multiply, TALL, normal(2, 4), label="qr_multiply", refused=1),
+        case("geqp3", lambda a, c: multiply(a, c, mode="left", pivoting=True)[:2], TALL, normal(3, 2), refused=1),
+    ]
+
+CASES: list[Case] = [*CHOLESKY, *LU, *QR, *SOLVES, *EIGEN, *SVD, *SCHUR, *REDUCTIONS, *REFLECTORS]
 
 _EQUAL = np.diag([1.0, 2.0, 2.0])
 
