@@ -22,7 +22,9 @@ class Entry:
       label: what sets this call apart from the function's others.
       refused: the lowest order at which some JAX version raises (3: none).  Where the version at hand does, central
         differences take the place of its answer.
-      why: the reason for ``refused`` or for a ``tolerance``, for the reader.
+      astray: the lowest order at which the answer of the JAX at hand is wrong (3: none), likewise.
+      since: the first version of JAX that can run it on a CPU.
+      why: the reason for ``refused``, ``astray`` or a ``tolerance``, for the reader.
       tolerance: relative, of the comparison with JAX.
       order: the highest order compared.
       traced: false where the function must see values (JAX's own trace of it fails too).
@@ -34,9 +36,11 @@ class Entry:
     args: tuple[Any, ...]
     label: str = ""
     refused: int = 3
+    astray: int = 3
     why: str = ""
     tolerance: float = 1e-9
     order: int = 2
+    since: tuple[int, ...] = ()
     traced: bool = True
 
     def __str__(self) -> str:

@@ -182,6 +182,13 @@ def _scan(eqn: Any, values: list[Any]) -> Sequence[Any]:
 _LOOPS = {"cond": _cond, "while": _while, "scan": _scan}
 
 
+def _is_odd(eqn: Any) -> bool:
+    """Whether a loop is better left to XLA: no step at all, or each row of a batch has its own number of steps."""
+    return eqn.params.get("length") == 0 or (
+        "cond_jaxpr" in eqn.params and eqn.params["cond_jaxpr"].out_avals[0].ndim > 0
+    )
+
+
 def _is_plain(v: Any) -> bool:
     """Whether a value is an array of a type that NumPy itself knows (not a key, not an 8-bit float)."""
     return getattr(getattr(v.aval, "dtype", None), "kind", "O") in "biufc"
@@ -191,7 +198,7 @@ def _apply(eqn: Any, values: list[Any]) -> Sequence[Any]:
     name = eqn.primitive.name
     if name in _CALLS:
         return evaluate(eqn.params[_CALLS[name]], values)
-    if name in _LOOPS and all(map(_is_plain, eqn.invars)) and eqn.params.get("length") != 0:
+    if name in _LOOPS and all(map(_is_plain, eqn.invars)) and not _is_odd(eqn):
         return _LOOPS[name](eqn, values)
     if name not in NUMPY or not all(map(_is_plain, [*eqn.invars, *eqn.outvars])):
         return _bind(eqn, values)

@@ -26,7 +26,15 @@ t.each(
 )
 t.each("digamma lgamma log log1p log2 sqrt rsqrt acos asin atanh erf_inv", P)
 t.each("acosh", A)
-t.each("abs conj real imag exp log sin cosh tanh sqrt rsqrt square sign", CX, label="complex")
+t.each("abs conj real imag exp log sin cosh tanh sqrt rsqrt square", CX, label="complex")
+t.one(
+    "sign",
+    lax.sign,
+    CX,
+    label="complex",
+    astray=1,
+    why="before 0.12 JAX takes the sign of a complex number for constant",
+)
 t.each("integer_pow", X, y=3)
 t.each("integer_pow", A, y=-2, label="negative")
 t.each("reduce_precision", X, exponent_bits=8, mantissa_bits=7)
@@ -44,9 +52,7 @@ for name in ("igamma", "igammac"):
 t.one("betainc", lambda x: lax.betainc(A, B, x), P)
 t.one("betainc", lax.betainc, A, B, P, label="all", refused=1, why="JAX has the derivative of betainc in x only")
 t.one("igamma_grad_a", lax.igamma_grad_a, A, B, refused=1, why="JAX has no derivative of igamma_grad_a")
-t.one("random_gamma_grad", lax.random_gamma_grad, A, B, refused=1, why="JAX has no derivative of random_gamma_grad")
-t.one("zeta", lax.zeta, A, B, refused=1, why="JAX has the derivative of zeta in its second operand only")
-t.one("zeta", lambda q: lax.zeta(A, q), B, label="second")
+t.one("zeta", lax.zeta, A, B, refused=1, why="JAX has no derivative of zeta")
 t.one("clamp", lambda a, x, b: lax.clamp(a, x, b), -P, X, Q)
 t.one("select", lambda a, b: lax.select(MASK, a, b), X, Y)
 t.one("select_n", lambda a, b, c: lax.select_n(ROWS, a, b, c), X, Y, Z)
@@ -110,7 +116,7 @@ t.each("reduce_sum reduce_max reduce_min reduce_prod", X, axes=(1,))
 t.one("reduce", lambda x: lax.reduce(x, np.float64(0), lax.add, (1,)), X)
 t.one("reduce", lambda x: lax.reduce(x, -np.inf, lax.max, (0,)), X, label="max")
 t.one(
-    "reduce", lambda x: lax.reduce(x, np.float64(1), lambda a, b: a * jnp.cos(b), (1,)), X,
+    "reduce", lambda x: lax.reduce(x, np.float64(0), lambda a, b: a + b + a * b, (1,)), X,
     label="generic", refused=1, why="JAX transposes no reduction by a function of one's own",
 )  # fmt: skip
 t.each("sort", X)
@@ -121,7 +127,7 @@ t.each("approx_max_k approx_min_k", X, k=2)
 t.one("reduce_window", lambda x: lax.reduce_window(x, 0.0, lax.add, (1, 2), (1, 1), "SAME"), X)
 t.one("reduce_window", lambda x: lax.reduce_window(x, -np.inf, lax.max, (2, 2), (1, 1), "VALID"), X, label="max")
 t.one(
-    "reduce_window", lambda x: lax.reduce_window(x, 1.0, lambda a, b: a * b + a, (1, 2), (1, 1), "VALID"), X,
+    "reduce_window", lambda x: lax.reduce_window(x, 0.0, lambda a, b: a + b + a * b, (1, 2), (1, 1), "VALID"), X,
     label="generic", refused=1, why="JAX differentiates sums, maxima and minima over windows only",
 )  # fmt: skip
 t.one("associative_scan", lambda x: lax.associative_scan(jnp.multiply, x, axis=1), T)
@@ -130,17 +136,18 @@ t.one("associative_scan", lambda x: lax.associative_scan(jnp.multiply, x, axis=1
 t.each("dot", X, Y.T.copy())
 t.each("dot_general", T, T, dimension_numbers=(((1,), (1,)), ((0,), (0,))))
 t.each("batch_matmul", T, np.swapaxes(T, 1, 2).copy())
-t.one("ragged_dot", lambda a, b: lax.ragged_dot(a, b, np.array([2, 0, 3])), normal(5, 2), normal(3, 2, 4))
+LOST = "JAX does not differentiate the mode in which the groups are contracted"
+t.one(
+    "ragged_dot", lambda a, b: lax.ragged_dot(a, b, np.array([2, 0, 3])), normal(5, 2), normal(3, 2, 4),
+    refused=2, why=LOST,
+)  # fmt: skip
 RAGGED = lax.RaggedDotDimensionNumbers(
     dot_dimension_numbers=(((0,), (0,)), ((), ())), lhs_ragged_dimensions=[0], rhs_group_dimensions=[]
 )
 t.one(
-    "ragged_dot_general",
-    lambda a, b: lax.ragged_dot_general(a, b, np.array([2, 0, 3]), RAGGED),
-    normal(5, 2),
-    normal(5, 3),
-)
-t.one("scaled_dot", lambda a, b: lax.scaled_dot(a, b), X, Y.T.copy(), refused=1, why="JAX differentiates no scaled_dot")
+    "ragged_dot_general", lambda a, b: lax.ragged_dot_general(a, b, np.array([2, 0, 3]), RAGGED), normal(5, 2),
+    normal(5, 3), refused=1, why=LOST,
+)  # fmt: skip
 IMAGE, KERNEL = normal(1, 2, 4, 3), normal(3, 2, 2, 2)
 t.each("conv", IMAGE, KERNEL, window_strides=(1, 2), padding="SAME")
 t.each("conv_general_dilated", IMAGE, KERNEL, window_strides=(2, 1), padding=((1, 0), (0, 2)), rhs_dilation=(1, 2))
@@ -245,8 +252,11 @@ t.exclude(
     "broadcast_shapes conv_dimension_numbers conv_general_permutations conv_general_shape_tuple "
     "conv_shape_tuple conv_transpose_shape_tuple dtype padtype_to_pads reduce_window_shape_tuple",
 )
+t.exclude("multiplies in 16 bits, which no difference resolves, and JAX has no derivative of it", "scaled_dot")
 t.exclude("tokens carry no values", "after_all create_token")
-t.exclude("a loop whose length only the run knows, which neither JAX nor the engine reverses", "while_loop")
+t.exclude(
+    "a loop whose length only the run knows, which neither JAX nor the engine reverses", "random_gamma_grad while_loop"
+)
 t.exclude("returns nothing; keeps a value alive for its effect", "dce_sink")
 t.exclude("random bits and draws, without a differentiable operand", "rng_bit_generator rng_uniform")
 
@@ -256,10 +266,13 @@ linalg.each("eigh", SPD)
 linalg.one("cholesky", lambda x: lax.linalg.cholesky(x @ x.conj().mT + jnp.eye(3)), CM, label="complex")
 linalg.one("eigh", lambda x: lax.linalg.eigh((x + x.conj().mT) / 2)[1], CM, label="complex")
 linalg.one(
-    "cholesky_update", lax.linalg.cholesky_update, np.linalg.cholesky(SPD).T.copy(), V[:3],
+    "cholesky_update", lambda r, w: lax.linalg.cholesky_update(jnp.triu(r), w), np.linalg.cholesky(SPD).T.copy(), V[:3],
     refused=1, why="JAX has no derivative of cholesky_update",
 )  # fmt: skip
-linalg.each("eig", M, label="values", compute_left_eigenvectors=False, compute_right_eigenvectors=False)
+linalg.one(
+    "eig", lambda x: lax.linalg.eig(x, compute_left_eigenvectors=False, compute_right_eigenvectors=False), M,
+    label="values", refused=2, why="JAX stops at the first derivative of the eigenvalues of a general matrix",
+)  # fmt: skip
 linalg.one("eig", lax.linalg.eig, M, refused=1, why="JAX has no derivative of the eigenvectors of a general matrix")
 linalg.one("hessenberg", lax.linalg.hessenberg, M, refused=1, why="JAX has no derivative of hessenberg")
 linalg.one(
