@@ -16,7 +16,6 @@ from jax.tree_util import tree_flatten, tree_unflatten
 from functional_dl.avals import zeros
 from functional_dl.jaxprs import close, trace
 from functional_dl.rules.linear import transposed
-from functional_dl.rules.remat import remat
 from functional_dl.rules.roots import root, root_map
 from functional_dl.rules.table import Augmented, Call, Spliced, structural
 
@@ -77,13 +76,6 @@ def _frexp(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     return Augmented(None, lambda cts, ys, residuals, x: [jnp.ldexp(cts[0], lax.neg(ys[1]))])
 
 
-def _remat(call: Call, differentiate: Callable[..., Any]) -> Augmented:
-    """The `jax.checkpoint` of ``jax_remat3``: as the other."""
-    prim = call.params["_prim"]
-    params = {"jaxpr": prim.jaxpr, "policy": prim.policy, "prevent_cse": prim.prevent_cse}
-    return remat(call._replace(params=params), differentiate)
-
-
 def _mapped_root(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     """The rule of ``custom_root`` under `jax.vmap`, for a JAX that keeps the map and the root apart (0.11)."""
     prim = call.params["_prim"]
@@ -133,7 +125,7 @@ _OURS: dict[str, Callable[..., Any]] = {
     "Frexp": _frexp,
     "Ldexp": _ldexp,
     "OptRemat": _by_expansion,
-    "RematTraced": _remat,
+    "RematTraced": _by_expansion,
     "_RootLinearMap": root_map,
 }
 

@@ -1,8 +1,8 @@
-"""Stated zeros: primitives whose outputs do not vary differentiably with their operands, and why."""
+"""Stated zeros and refusals: primitives whose outputs do not vary differentiably with their operands, and why."""
 
 from __future__ import annotations
 
-from functional_dl.rules.table import zero
+from functional_dl.rules.table import refuse, zero
 
 __all__: list[str] = []
 
@@ -23,3 +23,9 @@ zero(
 )  # fmt: skip
 zero("tokens carry no value", "after_all", "create_token")
 zero("it has no output", "dce_sink")
+zero("it tells the host, and returns nothing", "debug_callback", "debug_print")
+refuse(
+    "what it computes happens outside JAX, which knows no derivative of it; wrap the call in jax.custom_vjp (or "
+    "jax.custom_jvp) to state one, or stop the gradient before it",
+    "ffi_call", "io_callback", "pure_callback",
+)  # fmt: skip

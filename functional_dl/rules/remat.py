@@ -10,20 +10,25 @@ import jax
 from jax.ad_checkpoint import Recompute
 
 from functional_dl.avals import tied
-from functional_dl.jaxprs import Builder, Graph, Literal, close, evaluate, open_jaxpr, prune
+from functional_dl.jaxprs import Builder, Graph, Literal, Var, close, evaluate, open_jaxpr, prune
 from functional_dl.rules.calls import unstated_sharding
 from functional_dl.rules.table import Augmented, Call, structural, vjp
 
 __all__: list[str] = []
+
+# Effects that must not be repeated, by JAX's names: of `io_callback` and of foreign calls with side effects.
+_ONCE = {"FfiEffect", "IOEffect", "OrderedIOEffect"}
 
 
 @structural("remat2")
 def remat(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     """y = f(x), to be computed again.   The forward keeps what the policy names; the backward makes the rest anew.
 
-    The recomputation starts from operands and kept values that have gone through an `optimization_barrier`
-    together with the arriving cotangents.  Without it XLA's common-subexpression elimination finds the first
-    computation and keeps its values after all.
+    The backward is a ``remat2`` itself, so that its own derivative keeps as little.  JAX compiles one that stems from
+    a derivative behind an `optimization_barrier` (where ``prevent_cse`` says so): without it XLA's elimination of
+    common subexpressions finds the first computation and keeps its values after all.
+
+    Effects on the host happen once: what has one is kept whatever the policy says.  Debugging output is repeated.
     """
     policy, prevent_cse = call.params["policy"], call.params["prevent_cse"]
     inner = differentiate(_closed(call.params["jaxpr"]), call.active, call.seeded)
@@ -31,33 +36,42 @@ def remat(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     m = len(call.out_avals)
     places = {"input": ahead.inputs, "output": ahead.outputs[:m], "stored": ahead.outputs[m:]}
     needed = [places[kind][i] for kind, i in inner.sources]
-    answers = {v: answer for eqn in ahead.eqns if (answer := _answer(policy, eqn)) for v in eqn.outvars}
-    again = prune(ahead.eqns, needed, known=answers)
+    answers = [_answer(policy, eqn) for eqn in ahead.eqns]
+    saved = {v: answer for eqn, answer in zip(ahead.eqns, answers, strict=True) if answer for v in eqn.outvars}
+    repeated = [eqn for eqn, answer in zip(ahead.eqns, answers, strict=True) if not answer]
+    again = prune(repeated, needed, known=saved)
     reads = {v: None for v in needed if type(v) is not Literal}
     reads.update((v, None) for eqn in again for v in eqn.invars if type(v) is not Literal)
-    kept = [v for v in reads if v in answers]
+    kept = [v for v in reads if v in saved]
     used = [i for i, v in enumerate(ahead.inputs) if v in reads]
-    flags = [prevent_cse if isinstance(prevent_cse, bool) else prevent_cse[i] for i in used]
+
+    # Operands of the backward: constants of both halves, inputs, kept values, cotangents.
+    seeds = [Var(call.out_avals[i].to_ct_aval()) for i in inner.seeds]
+    build = Builder()
+    inputs = [*[ahead.inputs[i] for i in used], *kept]
+    fresh = [Var(v.aval) for v in inputs]
+    remade = build.splice(Graph(inputs, needed, again, ahead.constvars, ahead.consts), fresh)
+    slopes = build.splice(open_jaxpr(inner.backward), [*remade, *seeds])
+    program = close(Graph([*build.constvars, *fresh, *seeds], slopes, build.eqns)).jaxpr
+    flags = prevent_cse
+    if not isinstance(flags, bool):
+        flags = (
+            *[False] * len(build.consts),
+            *[prevent_cse[i] for i in used],
+            *[True] * (len(kept) + len(seeds)),
+        )
+    params = {**call.params, "jaxpr": program, "differentiated": True, "prevent_cse": flags}
 
     def forward(*operands: Any) -> tuple[Sequence[Any], Sequence[Any]]:
         outputs = [*ahead.outputs[:m], *kept]
         graph = Graph(ahead.inputs, outputs, prune(ahead.eqns, outputs), ahead.constvars, ahead.consts)
-        found = evaluate(graph, operands)
-        return found[:m], [_moved(x, answers[v], "dst") for v, x in zip(kept, found[m:], strict=True)]
+        found = evaluate(_without_residuals(graph), operands)
+        return found[:m], [_moved(x, saved[v], "dst") for v, x in zip(kept, found[m:], strict=True)]
 
     def backward(cts: Sequence[Any], ys: Sequence[Any], residuals: Sequence[Any], *operands: Any) -> Sequence[Any]:
-        stored = [_moved(x, answers[v], "src") for v, x in zip(kept, residuals, strict=True)]
-        seeds = [ct for ct in cts if ct is not None]
-        values = [operands[i] for i in used]
-        if any(flags):
-            n, k = sum(flags), len(kept)
-            behind = tied([*[x for x, f in zip(values, flags, strict=True) if f], *stored, *seeds])
-            first = iter(behind[:n])
-            values = [next(first) if f else x for x, f in zip(values, flags, strict=True)]
-            stored, seeds = behind[n : n + k], behind[n + k :]
-        graph = Graph([*[ahead.inputs[i] for i in used], *kept], needed, again, ahead.constvars, ahead.consts)
-        remade = evaluate(graph, [*values, *stored])
-        return inner.spread(evaluate(open_jaxpr(inner.backward), [*remade, *seeds]), len(operands))
+        stored = [_moved(x, saved[v], "src") for v, x in zip(kept, residuals, strict=True)]
+        values = [*build.consts, *[operands[i] for i in used], *stored, *[cts[i] for i in inner.seeds]]
+        return inner.spread(call.primitive.bind(*values, **params), len(operands))
 
     return Augmented(forward, backward)
 
@@ -68,12 +82,38 @@ def _closed(jaxpr: Any) -> Any:
     return close(open_jaxpr(jaxpr))
 
 
+def _without_residuals(graph: Graph) -> Graph:
+    """``graph`` with the function itself where the forward of a `jax.custom_vjp` keeps residuals that nobody reads.
+
+    For forwards that say so (``optimize_remat``): a kernel that makes residuals is no dead code to the compiler.
+    """
+    read = {v for eqn in graph.eqns for v in eqn.invars if type(v) is not Literal}
+    read.update(v for v in graph.outputs if type(v) is not Literal)
+
+    def opens(eqn: Any) -> bool:
+        return eqn.primitive.name == "remat_opt" and read.isdisjoint(eqn.outvars[: eqn.params["num_res"]])
+
+    def program(eqn: Any) -> Graph:
+        found, consts = eqn.params["fun_jaxpr_thunk"]()
+        own = open_jaxpr(found)
+        dropped = [Var(v.aval) for v in eqn.invars[: eqn.params["num_consts"]]]
+        nothing = [Var(v.aval) for v in eqn.outvars[: eqn.params["num_res"]]]
+        return Graph([*dropped, *own.inputs], [*nothing, *own.outputs], own.eqns, own.constvars, list(consts))
+
+    return _spliced(graph, opens, program)
+
+
 def _opened(graph: Graph) -> Graph:
     """``graph`` with the programs of its ``jit`` calls in their place, so that a policy sees what is in them.
 
     Calls that state shardings stay as they are.
     """
-    if not any(_opens(eqn) for eqn in graph.eqns):
+    return _spliced(graph, _opens, lambda eqn: _opened(open_jaxpr(eqn.params["jaxpr"])))
+
+
+def _spliced(graph: Graph, which: Callable[[Any], bool], program: Callable[[Any], Graph]) -> Graph:
+    """``graph`` with the ``program`` of some equations in their place."""
+    if not any(which(eqn) for eqn in graph.eqns):
         return graph
     build = Builder()
     names: dict[Any, Any] = {}
@@ -83,9 +123,8 @@ def _opened(graph: Graph) -> Graph:
 
     for eqn in graph.eqns:
         invars = [current(v) for v in eqn.invars]
-        if _opens(eqn):
-            outs = build.splice(_opened(open_jaxpr(eqn.params["jaxpr"])), invars)
-            names.update(zip(eqn.outvars, outs, strict=True))
+        if which(eqn):
+            names.update(zip(eqn.outvars, build.splice(program(eqn), invars), strict=True))
         else:
             build.eqns.append(eqn.replace(invars=invars))
     return Graph(
@@ -103,7 +142,9 @@ def _opens(eqn: Any) -> bool:
 
 
 def _answer(policy: Callable[..., Any] | None, eqn: Any) -> Any:
-    """What a `jax.checkpoint` policy says of a value that ``eqn`` makes: ``False`` to compute it again."""
+    """What a `jax.checkpoint` policy says of the values that ``eqn`` makes: ``False`` to compute them again."""
+    if any(type(effect).__name__ in _ONCE for effect in eqn.effects):
+        return True
     if policy is None:
         return False
     answer = policy(eqn.primitive, *[v.aval for v in eqn.invars], **eqn.params)
