@@ -185,7 +185,7 @@ def ragged_all_to_all(
 
 def _to_source(ct: Any, axis_name: Any, source: Any) -> Any:
     total = lax.psum(ct, axis_name)
-    here = lax.broadcast_in_dim(lax.eq(lax.axis_index(axis_name), source), ct.shape, ())
+    here = lax.broadcast_in_dim(lax.axis_index(axis_name) == source, ct.shape, ())
     return lax.select(here, total, lax.full_like(total, 0))
 
 

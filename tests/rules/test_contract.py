@@ -32,8 +32,12 @@ def test_every_rule_has_a_case() -> None:
     since = {
         "log2": (0, 11), "one_minus_square": (0, 11), "scaled_matmul_wrapper": (0, 11), "polynomial": (0, 12),
         "call_hi_primitive": (0, 11), "eval_jaxpr": (0, 11),
+        "pbroadcast_dynamic": (0, 12), "vary_unreduced_cast": (0, 12), "reduced_vary_cast": (0, 12),
     }  # fmt: skip
-    until = {"call": (0, 11), "closed_call": (0, 11)}
+    until = {
+        "call": (0, 11), "closed_call": (0, 11), "shard_alike": (0, 11),
+        "vary_unreduced_cast_p": (0, 12), "reduced_vary_cast_p": (0, 12),
+    }  # fmt: skip
     absent = {name for name, version in since.items() if jax.__version_info__ < version}
     absent |= {name for name, version in until.items() if jax.__version_info__ >= version}
     assert ruled - covered - absent == set()
