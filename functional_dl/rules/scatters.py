@@ -217,23 +217,22 @@ def _scatter_apply(call: Call, differentiate: Callable[..., Any], params: _Scatt
 def scatter_extremum(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     """y = x, and y[j] = max(y[j], u[i]) with j = indices[i], or min.   All that attain y[j] share ȳ[j] evenly."""
     params = _Scatter(**call.params)
-    beaten_by = lax.lt if call.primitive.name == "scatter-max" else lax.gt
 
     def backward(cts: Any, ys: Any, residuals: Any, x: Array, indices: Array, updates: Array) -> Cts:
         (ct,), (y,) = cts, ys
-        beaten = beaten_by(x, y)
-        # An update out of bounds reads NaN here, which it does not equal.
-        attains = lax.eq(updates, _read(y, indices, updates, params, fill=None))
-        one, zero, no = lax.full_like(x, 1), lax.full_like(x, 0), lax.full_like(updates, 0)
-        count = lax.scatter_add(
-            lax.select(beaten, zero, one),
+        best = _read(y, indices, updates, params, fill=None)  # NaN for an update out of bounds
+        attains = lax.eq(updates, best)
+        zero, no = lax.full_like(x, 0), lax.full_like(updates, 0)
+        hits = lax.scatter_add(
+            zero,
             indices,
-            lax.convert_element_type(attains, x.dtype),
+            lax.convert_element_type(attains | lax.ne(best, best), x.dtype),  # nothing attains NaN, but it was hit
             params.dimension_numbers,
             **params.how,
         )
-        share = ct / count
+        stays = lax.eq(x, y) | lax.eq(hits, zero)
+        share = ct / (hits + lax.convert_element_type(stays, x.dtype))
         update_ct = lax.select(attains, _read(share, indices, updates, params), no)
-        return lax.select(beaten, zero, share), None, update_ct
+        return lax.select(stays, share, zero), None, update_ct
 
     return Augmented(None, backward)
