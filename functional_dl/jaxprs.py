@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,11 @@ __all__ = [
     "is_float",
     "is_staged",
     "late_call",
+    "made_of_alone",
     "open_jaxpr",
     "prune",
     "rename",
+    "reverse_source",
     "source_line",
     "trace",
 ]
@@ -218,6 +220,15 @@ def bind_trailing(graph: Graph, leading: int) -> Graph:
     return Graph(inputs, graph.outputs, graph.eqns, [*graph.constvars, *missing], [*graph.consts, *zeros])
 
 
+def made_of_alone(eqns: Iterable[Equation], variables: Iterable[Any]) -> set[Any]:
+    """The variables that depend on nothing but ``variables``, which are among them."""
+    alone = set(variables)
+    for eqn in eqns:
+        if not eqn.effects and all(type(v) is Literal or v in alone for v in eqn.invars):
+            alone.update(eqn.outvars)
+    return alone
+
+
 def invariant_outputs(closed: Any, leading: int, first: int) -> tuple[Graph, list[int]]:
     """The outputs, from ``first`` on, that depend on nothing but the ``leading`` inputs.
 
@@ -225,10 +236,7 @@ def invariant_outputs(closed: Any, leading: int, first: int) -> tuple[Graph, lis
       The graph that computes them from those inputs, and their positions among the outputs.
     """
     graph = open_jaxpr(closed)
-    alone = {*graph.inputs[:leading], *graph.constvars}
-    for eqn in graph.eqns:
-        if not eqn.effects and all(type(v) is Literal or v in alone for v in eqn.invars):
-            alone.update(eqn.outvars)
+    alone = made_of_alone(graph.eqns, [*graph.inputs[:leading], *graph.constvars])
     places = [i for i, v in enumerate(graph.outputs) if i >= first and type(v) is not Literal and v in alone]
     outputs = [graph.outputs[i] for i in places]
     eqns = prune(graph.eqns, outputs, effects=False)
@@ -380,6 +388,16 @@ def describe(aval: Any) -> str:
 def source_line(eqn: Equation) -> str:
     """The user's line that an equation came from, as ``file:line (function)``."""
     return str(summarize(eqn.source_info))
+
+
+@lru_cache(maxsize=4096)
+def _reverse_names(stack: Any) -> Any:
+    return type(stack)().transform("vjp") + stack
+
+
+def reverse_source(info: Any) -> Any:
+    """The source of an equation as that of its reverse pass, which profilers show as ``vjp(scope)``."""
+    return info.replace(name_stack=_reverse_names(info.name_stack))
 
 
 def count_equations(closed: Any) -> int:

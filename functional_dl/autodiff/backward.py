@@ -16,6 +16,7 @@ from typing import Any
 from functional_dl import rules
 from functional_dl.autodiff.fragments import fragment
 from functional_dl.autodiff.interception import LINK, PARTED
+from functional_dl.autodiff.remake import remade
 from functional_dl.autodiff.sweep import sweep, total
 from functional_dl.avals import zeros
 from functional_dl.jaxprs import (
@@ -27,9 +28,11 @@ from functional_dl.jaxprs import (
     close,
     describe,
     is_float,
+    made_of_alone,
     open_jaxpr,
     prune,
     rename,
+    reverse_source,
     trace,
 )
 
@@ -90,7 +93,7 @@ class _Equation:
             residuals = outs[len(eqn.outvars) :]
             self.names = dict(zip(eqn.outvars, outs, strict=False))
         args = [*[ct for ct in cts if ct is not None], *eqn.outvars, *residuals, *eqn.invars]
-        results = build.splice(piece.backward, args, eqn.source_info)
+        results = build.splice(piece.backward, args, reverse_source(eqn.source_info))
         return [(eqn.invars[k], ct) for k, ct in zip(piece.targets, results, strict=True)]
 
 
@@ -298,30 +301,68 @@ def split(program: Joint) -> tuple[Graph, Graph, list[Any]]:
 class Differentiation:
     """The engine's reverse mode for the inner programs of calls and loops, by the rules of ``book``.
 
-    Called as ``differentiate(closed, active, seeded)``: a closed jaxpr; per input, whether its cotangent is wanted;
-    per output, whether one arrives there.  What it gives is remembered by the program's identity.
+    Called as ``differentiate(closed, active, seeded, loop)``: a closed jaxpr; per input, whether its cotangent is
+    wanted; per output, whether one arrives there; and, if it is the body of a loop, how many constants and carries
+    it has.  What it gives is remembered by the program's identity.
+
+    Attributes:
+      book: the rules.
+      memory: what is kept of the forward: ``"keep"``, all that the rules read; ``"auto"``, the fewest bytes from
+        which the rest can be made again without repeating an expensive operation.
     """
 
     book: rules.Rulebook
+    memory: str = "auto"
 
     @staticmethod
-    def by(overrides: Mapping[str, Any] | None) -> Differentiation:
-        """By the standard rules, with ``overrides`` in their place."""
-        return Differentiation(rules.Rulebook(overrides)) if overrides else halves
+    def by(overrides: Mapping[str, Any] | None, memory: str = "auto") -> Differentiation:
+        """By the standard rules, with ``overrides`` in their place; keeping what ``memory`` says."""
+        if memory not in POLICIES:
+            raise ValueError(f"memory is one of {', '.join(map(repr, POLICIES))}; got {memory!r}.")
+        return Differentiation(rules.Rulebook(overrides) if overrides else rules.STANDARD, memory)
 
-    def __call__(self, closed: Any, active: tuple[bool, ...], seeded: tuple[bool, ...]) -> Halves:
-        return _halves(self, rules.generation(), closed, tuple(active), tuple(seeded))
+    def __call__(
+        self,
+        closed: Any,
+        active: tuple[bool, ...],
+        seeded: tuple[bool, ...],
+        loop: tuple[int, int] | None = None,
+    ) -> Halves:
+        return _halves(self, rules.generation(), closed, tuple(active), tuple(seeded), loop)
+
+    def plan(self, program: Joint, loop: tuple[int, int] | None = None) -> Joint:
+        """``program`` with a backward that reads what ``memory`` lets it.
+
+        Outside loops, inputs and outputs are at hand.  In the body of a loop with ``loop`` constants and carries,
+        the carries are not: what is kept of them is stacked over the iterations.
+        """
+        if self.memory == "keep":
+            return program
+        if loop is None:
+            free = {*program.inputs, *(v for v in program.outputs if type(v) is not Literal)}
+        else:
+            consts, carry = loop
+            free = {*program.inputs[:consts], *program.inputs[consts + carry :]}
+            free |= {v for v in program.outputs[carry:] if type(v) is not Literal}
+            free |= made_of_alone(program.forward, [*program.inputs[:consts], *program.constvars])
+        return remade(program, free, tie=loop is None)
 
 
+POLICIES = ("keep", "auto")
 halves = Differentiation(rules.STANDARD)
 
 
 @lru_cache(maxsize=2048)
 def _halves(
-    differentiate: Differentiation, generation: int, closed: Any, active: tuple[bool, ...], seeded: tuple[bool, ...]
+    differentiate: Differentiation,
+    generation: int,
+    closed: Any,
+    active: tuple[bool, ...],
+    seeded: tuple[bool, ...],
+    loop: tuple[int, int] | None,
 ) -> Halves:
     del generation  # in the key only
-    program = joint(open_jaxpr(closed), active, seeded, differentiate)
+    program = differentiate.plan(joint(open_jaxpr(closed), active, seeded, differentiate), loop)
     forward, backward, residuals = split(program)
     inputs = {v: i for i, v in enumerate(program.inputs)}
     outputs = {v: i for i, v in reversed(list(enumerate(program.outputs))) if type(v) is not Literal}
