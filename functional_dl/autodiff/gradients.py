@@ -29,6 +29,7 @@ def value_and_grad(
     allow_int: bool = False,
     *,
     rules: Rules = None,
+    memory: str = "auto",
 ) -> Callable[..., Any]:
     """A function that returns the value of ``fun`` and its gradient; the counterpart of `jax.value_and_grad`.
 
@@ -39,6 +40,8 @@ def value_and_grad(
       holomorphic: whether ``fun`` is promised to be holomorphic.
       allow_int: whether integer inputs are allowed; their gradient has dtype float0.
       rules: derivative rules for this differentiation alone, in place of the table's; see `functional_dl.rules.book`.
+      memory: what is kept of the forward for the backward: ``"auto"``, the fewest bytes from which the rest can be
+        made again without repeating an expensive operation, or ``"keep"``, all that the rules read.
 
     Returns:
       A function of the same arguments that returns ``(value, gradient)``, or ``((value, aux), gradient)``; the
@@ -53,7 +56,7 @@ def value_and_grad(
       >>> print(value, slope)
       9.0 6.0
     """
-    how = (argnums, has_aux, holomorphic, allow_int, Differentiation.by(rules))
+    how = (argnums, has_aux, holomorphic, allow_int, Differentiation.by(rules, memory))
 
     @wraps(fun)
     def evaluated(*args: Any, **kwargs: Any) -> Any:
@@ -103,6 +106,7 @@ def _value_and_grad(
         constants: dict[Any, Any] = {}
         one = seed(graph.out_avals[:n], constants)
         program = joint(graph, [True] * len(leaves), [i < n for i in range(len(graph.outputs))], differentiate)
+        program = differentiate.plan(program)
         found = [g is not None for g in program.gradients]
         if not want_value:
             program.outputs[0] = one  # nobody reads the value: what only it needs is dropped
@@ -149,6 +153,7 @@ def grad(
     allow_int: bool = False,
     *,
     rules: Rules = None,
+    memory: str = "auto",
 ) -> Callable[..., Any]:
     """A function that returns the gradient of ``fun``; the counterpart of `jax.grad`.
 
@@ -169,7 +174,7 @@ def grad(
       >>> print(fdl.grad(lambda x: jnp.round(x) ** 2, rules=through)(2.6))
       6.0
     """
-    how = (argnums, has_aux, holomorphic, allow_int, Differentiation.by(rules))
+    how = (argnums, has_aux, holomorphic, allow_int, Differentiation.by(rules, memory))
 
     @wraps(fun)
     def gradient(*args: Any, **kwargs: Any) -> Any:

@@ -113,6 +113,7 @@ def vjp(
     *primals: Any,
     has_aux: bool = False,
     rules: Rules = None,
+    memory: str = "auto",
 ) -> Any:
     """Value of ``fun`` and its pullback, by our own reverse mode; the counterpart of `jax.vjp`.
 
@@ -121,6 +122,8 @@ def vjp(
       *primals: where to differentiate it.
       has_aux: whether ``fun`` returns ``(output, aux)``, of which only the output is differentiated.
       rules: derivative rules for this differentiation alone, in place of the table's; see `functional_dl.rules.book`.
+      memory: what is kept of the forward for the backward: ``"auto"``, the fewest bytes from which the rest can be
+        made again without repeating an expensive operation, or ``"keep"``, all that the rules read.
 
     Returns:
       ``(output, pullback)``, or ``(output, pullback, aux)``.  ``pullback(ct)`` takes a cotangent like the output and
@@ -138,13 +141,14 @@ def vjp(
     leaves, in_tree = tree_flatten(primals)
     for x in leaves:
         check_array("vjp", x)
-    differentiate = Differentiation.by(rules)
+    differentiate = Differentiation.by(rules, memory)
     flat = Flat(fun, in_tree, has_aux)
     if is_staged():
         graph = trace_function(flat, leaves, differentiate)
         n = flat.out_count
         in_avals, out_avals = graph.in_avals, graph.out_avals[:n]
         program = joint(graph, [True] * len(leaves), [i < n for i in range(len(graph.outputs))], differentiate)
+        program = differentiate.plan(program)
         found = [g is not None for g in program.gradients]
         forward, backward, residuals = split(program)
         values = evaluate(forward, leaves)

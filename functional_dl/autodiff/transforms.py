@@ -26,6 +26,7 @@ def jacrev(
     allow_int: bool = False,
     *,
     rules: Rules = None,
+    memory: str = "auto",
 ) -> Callable[..., Any]:
     """A function that returns the Jacobian of ``fun``, row by row in reverse mode; the counterpart of `jax.jacrev`.
 
@@ -45,7 +46,7 @@ def jacrev(
         chosen_fun, chosen = split_arguments("jacrev", fun, argnums, args, kwargs)
         for x in tree_leaves(chosen):
             check_input("jacrev", holomorphic, allow_int, x)
-        out, pullback, *aux = vjp(chosen_fun, *chosen, has_aux=has_aux, rules=rules)
+        out, pullback, *aux = vjp(chosen_fun, *chosen, has_aux=has_aux, rules=rules, memory=memory)
         outs, out_tree = tree_flatten(out)
         for y in outs:
             check_output("jacrev", holomorphic, jax.typeof(y))
@@ -81,6 +82,7 @@ def hessian(
     holomorphic: bool = False,
     *,
     rules: Rules = None,
+    memory: str = "auto",
 ) -> Callable[..., Any]:
     """A function that returns the Hessian of ``fun``, forward mode over our reverse mode, as `jax.hessian` does.
 
@@ -90,7 +92,9 @@ def hessian(
       [[0. 6.]
        [6. 2.]]
     """
-    return jax.jacfwd(jacrev(fun, argnums, has_aux, holomorphic, rules=rules), argnums, has_aux, holomorphic)
+    return jax.jacfwd(
+        jacrev(fun, argnums, has_aux, holomorphic, rules=rules, memory=memory), argnums, has_aux, holomorphic
+    )
 
 
 def hvp(
@@ -100,6 +104,7 @@ def hvp(
     has_aux: bool = False,
     *,
     rules: Rules = None,
+    memory: str = "auto",
 ) -> Any:
     """The Hessian of ``fun`` times a vector, at the cost of a few gradients (Pearlmutter 1994).
 
@@ -121,7 +126,7 @@ def hvp(
       [ 6. 12.]
     """
     argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
-    slope = grad(fun, argnums, has_aux, rules=rules)
+    slope = grad(fun, argnums, has_aux, rules=rules, memory=memory)
     if has_aux:
         _, product, aux = jax.jvp(slope, tuple(primals), tuple(tangents), has_aux=True)
         return product, aux

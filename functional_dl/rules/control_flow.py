@@ -51,7 +51,7 @@ def scan(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     # A carry gets a cotangent if one arrives at its end or if the body's backward sends it one.
     seeds = tuple(s and a for s, a in zip(call.seeded[:c], active[w : w + c], strict=True))
     while True:
-        inner = differentiate(body, active, (*seeds, *call.seeded[c:]))
+        inner = differentiate(body, active, (*seeds, *call.seeded[c:]), (w, c))
         reached = tuple(s or (w + i) in inner.targets for i, s in enumerate(seeds))
         if reached == seeds:
             break
@@ -211,6 +211,18 @@ def _same(a: Any, b: Any) -> bool:
     return bool((a.shape, a.dtype, manual_type(a), a.sharding) == (b.shape, b.dtype, manual_type(b), b.sharding))
 
 
+def _reached(
+    body: Any, active: tuple[bool, ...], seeds: tuple[bool, ...], consts: int, differentiate: Callable[..., Any]
+) -> tuple[tuple[bool, ...], tuple[int, ...]]:
+    """Which carries of a loop get a cotangent, ``seeds`` at its end, and which operands of its body one turn sends it."""
+    while True:
+        targets = differentiate(body, active, seeds).targets
+        grown = tuple(s or (consts + i) in targets for i, s in enumerate(seeds))
+        if grown == seeds:
+            return seeds, targets
+        seeds = grown
+
+
 @structural("while")
 def while_loop(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     """A loop whose number of steps depends on data: differentiable only where no cotangent goes through it."""
@@ -218,7 +230,12 @@ def while_loop(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     c, w = params["cond_nconsts"], params["body_nconsts"]
     carry = len(call.out_avals)
     active = _carried_activity(params["body_jaxpr"], call.active[c:], w, carry)
-    through = [i for i in range(carry) if call.seeded[i] and active[w + i]]
+    reached = tuple(s and a for s, a in zip(call.seeded, active[w:], strict=True))
+    targets: tuple[int, ...] = ()
+    if True in reached:
+        # What only counts or rounds on the way depends on nothing: the body's own reverse pass says what does.
+        reached, targets = _reached(params["body_jaxpr"], active, reached, w, differentiate)
+    through = [i for i in range(carry) if reached[i] and (call.active[c + w + i] or any(j < w for j in targets))]
     if through:
         raise RuleError(
             f"Reverse mode reached a while loop whose carry {through[0]} ({call.out_avals[through[0]].str_short()}) "

@@ -1,0 +1,110 @@
+"""Give a backward what it reads from fewer kept values, by running cheap forward equations again.
+
+What is made again is tied, by an `optimization_barrier`, to the cotangent that arrives where it is first read, one
+group per stretch of the backward: else XLA's common-subexpression elimination would find the first computation, keep
+its values after all, or make all of them at once.  Inside a loop's body no tie is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+from functional_dl.avals import tied
+from functional_dl.jaxprs import Builder, Graph, Literal, Var, prune, rename, trace
+from functional_dl.planner.graph import reads
+from functional_dl.planner.plan import values_to_keep
+
+__all__ = ["remade"]
+
+
+def remade(program: Any, free: Collection[Any], tie: bool) -> Any:
+    """``program`` (a `functional_dl.autodiff.backward.Joint`) with a backward that reads as few bytes as it can.
+
+    Args:
+      program: the joint graph.
+      free: forward variables that are at hand anyway.
+      tie: whether to tie what is made again to the cotangents.
+    """
+    made = {v for eqn in program.backward for v in eqn.outvars} | {ct for ct in program.cotangents if ct is not None}
+    gradients = [g for g in program.gradients if g is not None and type(g) is not Literal]
+    needed = list(dict.fromkeys(v for eqn in program.backward for v in reads(eqn) if v not in made))
+    needed += [g for g in gradients if g not in made and g not in needed]
+    free = {*free, *program.constvars}
+    kept = values_to_keep(program.forward, free, needed)
+    at_hand = kept | free
+    again = [v for v in needed if v not in at_hand]
+    if not again:
+        return program
+    backward = _interleave(program, again, at_hand, made, tie)
+    return replace(program, backward=backward)
+
+
+def _interleave(program: Any, again: list[Any], at_hand: set[Any], made: set[Any], tie: bool) -> list[Any]:
+    """The backward with the equations of each group before the first equation that reads of it."""
+    groups = _groups(program.forward, at_hand)
+    wanted: dict[int, list[Any]] = {}
+    for v in again:
+        wanted.setdefault(groups[v], []).append(v)
+    names: dict[Any, Any] = {}
+    out: list[Any] = []
+    latest = next((ct for ct in program.cotangents if ct is not None), None)
+    for eqn in program.backward:
+        while True:
+            missing = [v for v in reads(eqn) if v in groups and v not in made and v not in at_hand and v not in names]
+            if not missing:
+                break
+            chosen = wanted.pop(groups[missing[0]], missing)
+            # What is made again may be made of what has been made again already.
+            known = at_hand | set(names)
+            eqns = prune(program.forward, chosen, known, effects=False)
+            block, new = _copy(eqns, names)
+            if tie and latest is not None:
+                block, renamed = _tie(block, new, names.get(latest, latest))
+                names[latest] = renamed
+            out += block
+            names.update(new)
+        (eqn,) = rename([eqn], names)
+        out.append(eqn)
+        cts = [v for v in eqn.outvars if getattr(v.aval, "shape", None) is not None]
+        latest = cts[0] if cts else latest
+    ends = [names.get(g, g) if g is not None and type(g) is not Literal else g for g in program.gradients]
+    program.gradients[:] = ends
+    return out
+
+
+def _groups(forward: list[Any], at_hand: set[Any]) -> dict[Any, int]:
+    """For each variable of the forward, its stretch: a new one begins after every equation whose output is kept."""
+    groups: dict[Any, int] = {}
+    stretch = 0
+    for eqn in forward:
+        for v in eqn.outvars:
+            groups[v] = stretch
+        if any(v in at_hand for v in eqn.outvars):
+            stretch += 1
+    return groups
+
+
+def _copy(eqns: list[Any], names: dict[Any, Any]) -> tuple[list[Any], dict[Any, Any]]:
+    """``eqns`` over new variables, and what those are called."""
+    new: dict[Any, Any] = {}
+    block = []
+    for eqn in eqns:
+        invars = [v if type(v) is Literal else new.get(v, names.get(v, v)) for v in eqn.invars]
+        outvars = []
+        for v in eqn.outvars:
+            new[v] = w = Var(v.aval)
+            outvars.append(w)
+        block.append(eqn.replace(invars=invars, outvars=outvars))
+    return block, new
+
+
+def _tie(block: list[Any], new: dict[Any, Any], ct: Any) -> tuple[list[Any], Any]:
+    """Put what ``block`` reads from outside behind a barrier together with ``ct``."""
+    inside = set(new.values())
+    outside = list(dict.fromkeys(v for eqn in block for v in reads(eqn) if v not in inside))
+    graph: Graph = trace(lambda *xs: tied(xs), *[v.aval for v in (*outside, ct)])
+    build = Builder()
+    *read, renamed = build.splice(graph, [*outside, ct])
+    return [*build.eqns, *rename(block, dict(zip(outside, read, strict=True)))], renamed
