@@ -58,15 +58,17 @@ def conform(x: Any, aval: Any) -> Any:
     came, due = manual_type(jax.typeof(x)), manual_type(aval)
     if came is None or due is None:
         return x
-    if missing := due.reduced - came.reduced:
-        x = lax.pcast(x, tuple(missing), to="reduced")
-    if missing := (due.varying | due.unreduced) - came.varying - came.unreduced:
-        x = lax.pcast(x, tuple(missing), to="varying")
-    if missing := due.unreduced - came.unreduced:
-        x = lax.pcast(x, tuple(missing), to="unreduced")
-    sharding = jax.typeof(x).sharding
-    if has_explicit_sharding(aval) and sharding.mesh == aval.sharding.mesh and sharding != aval.sharding:
-        x = jax.sharding.reshard(x, aval.sharding)
+    if came != due:
+        if missing := due.reduced - came.reduced:
+            x = lax.pcast(x, tuple(missing), to="reduced")
+        if missing := (due.varying | due.unreduced) - came.varying - came.unreduced:
+            x = lax.pcast(x, tuple(missing), to="varying")
+        if missing := due.unreduced - came.unreduced:
+            x = lax.pcast(x, tuple(missing), to="unreduced")
+    if has_explicit_sharding(aval):
+        sharding = jax.typeof(x).sharding
+        if sharding.mesh == aval.sharding.mesh and sharding != aval.sharding:
+            x = jax.sharding.reshard(x, aval.sharding)
     return x
 
 

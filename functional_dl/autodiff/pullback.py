@@ -21,7 +21,7 @@ from functional_dl.autodiff.backward import Differentiation, joint, split
 from functional_dl.autodiff.record import reverse
 from functional_dl.autodiff.recording import record
 from functional_dl.autodiff.tracing import Flat, trace_function
-from functional_dl.avals import zeros
+from functional_dl.avals import conform, manual_type, zeros
 from functional_dl.jaxprs import Graph, Var, describe, evaluate, is_float, is_staged
 
 __all__ = ["Pullback", "Rules", "filled", "vjp"]
@@ -89,8 +89,15 @@ class _Program:
                     f"The cotangent given for {where} is {describe(came)}; that output is {describe(aval)}, "
                     f"whose cotangents have dtype {due.dtype}. Convert it with .astype."
                 )
-            if due.dtype != jax.dtypes.float0:
-                seeds.append(ct)
+            if due.dtype == jax.dtypes.float0:
+                continue
+            ct = conform(ct, due)
+            if manual_type(jax.typeof(ct)) != manual_type(due):
+                raise ValueError(
+                    f"The cotangent given for {where} is {describe(came)}; that output is {describe(aval)}, and a "
+                    "cotangent varies along the manual axes that its output varies along. Sum it over the others."
+                )
+            seeds.append(ct)
         gradients = iter(evaluate(self.backward, [*residuals, *seeds]))
         return tree_unflatten(self.in_tree, filled(gradients, self.found, self.in_avals))
 
