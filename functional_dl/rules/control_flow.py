@@ -33,6 +33,16 @@ def _carried_activity(body: Any, active: Sequence[bool], consts: int, carry: int
         now[consts : consts + carry] = grown
 
 
+def _settled(reverse: Callable[..., Any], seeds: tuple[bool, ...], consts: int) -> tuple[Any, tuple[bool, ...]]:
+    """The reverse pass of a loop's body, and which carries get a cotangent: at the end, or as it sends them one."""
+    while True:
+        inner = reverse(seeds)
+        grown = tuple(s or (consts + i) in inner.targets for i, s in enumerate(seeds))
+        if grown == seeds:
+            return inner, seeds
+        seeds = grown
+
+
 @structural("scan")
 def scan(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     """c_{t+1}, y_t = f(w, c_t, x_t).   c̄_t, x̄_t, w̄ += f's reverse pass at t, from the last t to the first.
@@ -48,14 +58,8 @@ def scan(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     active = _carried_activity(body, call.active, w, c)
     carried_avals = body.in_avals[w : w + c]
 
-    # A carry gets a cotangent if one arrives at its end or if the body's backward sends it one.
     seeds = tuple(s and a for s, a in zip(call.seeded[:c], active[w : w + c], strict=True))
-    while True:
-        inner = differentiate(body, active, (*seeds, *call.seeded[c:]), (w, c))
-        reached = tuple(s or (w + i) in inner.targets for i, s in enumerate(seeds))
-        if reached == seeds:
-            break
-        seeds = reached
+    inner, seeds = _settled(lambda s: differentiate(body, active, (*s, *call.seeded[c:]), (w, c)), seeds, w)
     ct_carries = [i for i in range(c) if seeds[i]]
     ct_consts = [i for i in inner.targets if i < w]
     ct_xs = [i for i in inner.targets if i >= w + c]
@@ -211,18 +215,6 @@ def _same(a: Any, b: Any) -> bool:
     return bool((a.shape, a.dtype, manual_type(a), a.sharding) == (b.shape, b.dtype, manual_type(b), b.sharding))
 
 
-def _reached(
-    body: Any, active: tuple[bool, ...], seeds: tuple[bool, ...], consts: int, differentiate: Callable[..., Any]
-) -> tuple[tuple[bool, ...], tuple[int, ...]]:
-    """Which carries of a loop get a cotangent, ``seeds`` at its end, and which operands of its body one turn sends it."""
-    while True:
-        targets = differentiate(body, active, seeds).targets
-        grown = tuple(s or (consts + i) in targets for i, s in enumerate(seeds))
-        if grown == seeds:
-            return seeds, targets
-        seeds = grown
-
-
 @structural("while")
 def while_loop(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     """A loop whose number of steps depends on data: differentiable only where no cotangent goes through it."""
@@ -230,12 +222,14 @@ def while_loop(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     c, w = params["cond_nconsts"], params["body_nconsts"]
     carry = len(call.out_avals)
     active = _carried_activity(params["body_jaxpr"], call.active[c:], w, carry)
-    reached = tuple(s and a for s, a in zip(call.seeded, active[w:], strict=True))
-    targets: tuple[int, ...] = ()
-    if True in reached:
-        # What only counts or rounds on the way depends on nothing: the body's own reverse pass says what does.
-        reached, targets = _reached(params["body_jaxpr"], active, reached, w, differentiate)
-    through = [i for i in range(carry) if reached[i] and (call.active[c + w + i] or any(j < w for j in targets))]
+    seeds = tuple(s and a for s, a in zip(call.seeded, active[w:], strict=True))
+    through = []
+    if True in seeds:
+        # What is only counted or rounded on the way depends on nothing: the body's own reverse pass says what does.
+        inner, seeds = _settled(lambda s: differentiate(params["body_jaxpr"], active, s), seeds, w)
+        through = [
+            i for i in range(carry) if seeds[i] and (call.active[c + w + i] or min(inner.targets, default=w) < w)
+        ]
     if through:
         raise RuleError(
             f"Reverse mode reached a while loop whose carry {through[0]} ({call.out_avals[through[0]].str_short()}) "

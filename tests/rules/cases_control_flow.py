@@ -34,6 +34,14 @@ def guarded(x: Any) -> Any:
     return jnp.sin(x) * n
 
 
+def counting(x: Any) -> Any:
+    """A carried number that depends on ``x`` by its ceiling and, one turn later, by another's rounding."""
+    _, a, b = lax.while_loop(
+        lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1] + jnp.ceil(x), c[1] + jnp.round(c[2])), (0, 0 * X, 0 * X)
+    )
+    return jnp.sin(x) * a * b
+
+
 def switched(x: Any) -> Any:
     """Four branches: with a constant, with an unused operand, with residuals of its own, and with none."""
     branches = [
@@ -56,4 +64,5 @@ CASES: list[Case] = [
     case("cond", switched, X / 2, label="switch"),
     case("cond", lambda x: lax.platform_dependent(x, cpu=jnp.sin, default=jnp.cos), X, label="platform"),
     case("while", guarded, X),
+    case("while", counting, X, label="counting"),
 ]
