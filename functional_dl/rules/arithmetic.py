@@ -68,7 +68,7 @@ def pow_(ct: Any, y: Any, a: Any, b: Any) -> Cts:
         less = lax.select(b == 0, lax.full_like(b, 1), b - 1)
         slope = jax.numpy.where(b == 0, lax.full_like(y, 0), b.astype(y.dtype) * lax.pow(a, less))
         return unbroadcast(ct * slope, a), None
-    slope = ct * (b * lax.pow(a, b - 1))
+    slope = lax.convert_element_type(ct * (b * lax.pow(a, b - 1)), y.dtype)  # never weakly typed: JAX's is not
     safe = lax.select(a == 0, lax.full_like(a, 1), a)
     return unbroadcast(slope, a), unbroadcast(ct * (lax.log(safe) * y), b)
 

@@ -46,12 +46,15 @@ def reduce_precision(ct: Any, y: Any, x: Any, *, exponent_bits: int, mantissa_bi
 
 @vjp("convert_element_type")
 def convert_element_type(ct: Any, y: Any, x: Any, *, new_dtype: Any, weak_type: bool, sharding: Any) -> Cts:
-    """y = x in another dtype.   x̄ = ȳ in that of x; its real part if x is real and y complex."""
+    """y = x in another dtype.   x̄ = ȳ in that of x, weak if x is; its real part if x is real and y complex."""
     if not is_float(x):
         return (None,)
     if jax.numpy.iscomplexobj(ct) and not jax.numpy.iscomplexobj(x):
         ct = lax.real(ct)
-    return (lax.convert_element_type(ct, x.dtype),)
+    weak = jax.typeof(x).weak_type
+    if ct.dtype == x.dtype and jax.typeof(ct).weak_type == weak:
+        return (ct,)
+    return (primitives.convert_element_type_p.bind(ct, new_dtype=x.dtype, weak_type=weak, sharding=None),)
 
 
 @vjp("real")
