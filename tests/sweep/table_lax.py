@@ -13,6 +13,19 @@ from jax import lax
 from tests.rules.contract import normal
 from tests.sweep.arguments import CM, CX, CY, MASK, ROWS, SPD, A, B, M, P, Q, T, V, X, Y, Z
 from tests.sweep.entries import Table
+from tests.sweep.reasons import (
+    BETAINC,
+    EIGENVALUES,
+    EIGENVECTORS,
+    FULL_SVD,
+    IGAMMA,
+    INTEGERS,
+    LATE,
+    LOOP,
+    NEVER,
+    REPEATED,
+    SHAPES,
+)
 
 __all__ = ["TABLES"]
 
@@ -46,13 +59,13 @@ t.each("add sub mul div max min atan2 rem", X, Y)
 t.each("add sub mul div pow", CX, CY, label="complex")
 t.each("pow", P, X)
 t.each("complex", X, Y)
-t.one("nextafter", lax.nextafter, X, Y, refused=1, why="JAX has had its derivative since 0.12")
+t.one("nextafter", lax.nextafter, X, Y, **LATE)
 for name in ("igamma", "igammac"):
-    t.one(name, getattr(lax, name), A, B, refused=2, why="JAX has no derivative of igamma_grad_a")
+    t.one(name, getattr(lax, name), A, B, **IGAMMA)
 t.one("betainc", lambda x: lax.betainc(A, B, x), P)
-t.one("betainc", lax.betainc, A, B, P, label="all", refused=1, why="JAX has the derivative of betainc in x only")
-t.one("igamma_grad_a", lax.igamma_grad_a, A, B, refused=1, why="JAX has no derivative of igamma_grad_a")
-t.one("zeta", lax.zeta, A, B, refused=1, why="JAX has no derivative of zeta")
+t.one("betainc", lax.betainc, A, B, P, label="all", **BETAINC)
+t.one("igamma_grad_a", lax.igamma_grad_a, A, B, **NEVER)
+t.one("zeta", lax.zeta, A, B, **NEVER)
 t.one("clamp", lambda a, x, b: lax.clamp(a, x, b), -P, X, Q)
 t.one("select", lambda a, b: lax.select(MASK, a, b), X, Y)
 t.one("select_n", lambda a, b, c: lax.select_n(ROWS, a, b, c), X, Y, Z)
@@ -102,11 +115,11 @@ t.one("scatter", lambda x, u: lax.scatter(x, UNIQUE, u, SCATTER, unique_indices=
 t.one("scatter_mul", lambda x, u: lax.scatter_mul(x, UNIQUE, u, SCATTER, unique_indices=True), X, Y[:, :2])
 t.one(
     "scatter_mul", lambda x, u: lax.scatter_mul(x, INDICES, u, SCATTER), X, Y,
-    label="repeated", refused=1, why="JAX differentiates a product of repeated indices in its updates no more",
+    label="repeated", **REPEATED,
 )  # fmt: skip
 t.one(
     "scatter_apply", lambda x: lax.scatter_apply(x, UNIQUE, jnp.sin, SCATTER, update_shape=(2, 2)), X,
-    refused=1, why="JAX has no derivative of scatter_apply",
+    **NEVER,
 )  # fmt: skip
 
 # Sums, sorts and windows.
@@ -117,7 +130,7 @@ t.one("reduce", lambda x: lax.reduce(x, np.float64(0), lax.add, (1,)), X)
 t.one("reduce", lambda x: lax.reduce(x, -np.inf, lax.max, (0,)), X, label="max")
 t.one(
     "reduce", lambda x: lax.reduce(x, np.float64(0), lambda a, b: a + b + a * b, (1,)), X,
-    label="generic", refused=1, why="JAX transposes no reduction by a function of one's own",
+    label="generic", **NEVER,
 )  # fmt: skip
 t.each("sort", X)
 t.one("sort", lambda x, y: lax.sort((x, y), num_keys=1), X, Y, label="pair")
@@ -128,7 +141,7 @@ t.one("reduce_window", lambda x: lax.reduce_window(x, 0.0, lax.add, (1, 2), (1, 
 t.one("reduce_window", lambda x: lax.reduce_window(x, -np.inf, lax.max, (2, 2), (1, 1), "VALID"), X, label="max")
 t.one(
     "reduce_window", lambda x: lax.reduce_window(x, 0.0, lambda a, b: a + b + a * b, (1, 2), (1, 1), "VALID"), X,
-    label="generic", refused=1, why="JAX differentiates sums, maxima and minima over windows only",
+    label="generic", **NEVER,
 )  # fmt: skip
 t.one("associative_scan", lambda x: lax.associative_scan(jnp.multiply, x, axis=1), T)
 
@@ -180,7 +193,7 @@ t.one("map", lambda xs: lax.map(lambda v: v * jnp.sum(v), xs), X)
 t.one("platform_dependent", lambda x: lax.platform_dependent(x, cpu=jnp.sin, default=jnp.cos), X)
 t.one(
     "composite", lambda x: lax.composite(lambda v: jnp.sin(v) * v, "sweep.product")(x), X,
-    refused=1, why="JAX differentiates no composite",
+    **NEVER,
 )  # fmt: skip
 t.one("with_sharding_constraint", lambda x: lax.with_sharding_constraint(jnp.sin(x), _sharding()), X)
 
@@ -214,7 +227,7 @@ t.one("pmean", _mapped(lambda x: x * lax.pmean(x, "i")), X)
 for name in ("pmax", "pmin"):
     t.one(
         name, _mapped(lambda x, name=name: x * getattr(lax, name)(x, "i")), X,
-        refused=1, why="JAX has no derivative of a maximum or minimum over devices",
+        **NEVER,
     )  # fmt: skip
 t.one("all_gather", _mapped(lambda x: x * lax.all_gather(x, "i")[1]), X)
 t.one("all_to_all", _mapped(lambda x: x * lax.all_to_all(x, "i", 0, 0)), M)
@@ -241,12 +254,12 @@ t.integers("eq ge gt le lt ne", X, Y)
 t.integers("is_finite", X)
 t.integers("argmax argmin", X, axis=1, index_dtype=np.int32)
 t.exclude(
-    "integer operands only",
+    INTEGERS,
     "bitwise_and bitwise_not bitwise_or bitwise_xor clz mulhi population_count reduce_and reduce_or reduce_xor "
     "shift_left shift_right_arithmetic shift_right_logical",
 )
 t.exclude("the bits of a number, of which JAX takes no derivative either", "bitcast_convert_type")
-t.exclude("made of a shape or of counts, without a floating operand", "broadcasted_iota empty iota shape_as_value")
+t.exclude(SHAPES, "broadcasted_iota empty iota shape_as_value")
 t.exclude(
     "computes shapes or dimension numbers, not values",
     "broadcast_shapes conv_dimension_numbers conv_general_permutations conv_general_shape_tuple "
@@ -254,9 +267,7 @@ t.exclude(
 )
 t.exclude("multiplies in 16 bits, which no difference resolves, and JAX has no derivative of it", "scaled_dot")
 t.exclude("tokens carry no values", "after_all create_token")
-t.exclude(
-    "a loop whose length only the run knows, which neither JAX nor the engine reverses", "random_gamma_grad while_loop"
-)
+t.exclude(LOOP, "random_gamma_grad while_loop")
 t.exclude("returns nothing; keeps a value alive for its effect", "dce_sink")
 t.exclude("random bits and draws, without a differentiable operand", "rng_bit_generator rng_uniform")
 
@@ -267,35 +278,35 @@ linalg.one("cholesky", lambda x: lax.linalg.cholesky(x @ x.conj().mT + jnp.eye(3
 linalg.one("eigh", lambda x: lax.linalg.eigh((x + x.conj().mT) / 2)[1], CM, label="complex")
 linalg.one(
     "cholesky_update", lambda r, w: lax.linalg.cholesky_update(jnp.triu(r), w), np.linalg.cholesky(SPD).T.copy(), V[:3],
-    refused=1, why="JAX has no derivative of cholesky_update",
+    **NEVER,
 )  # fmt: skip
 linalg.one(
     "eig", lambda x: lax.linalg.eig(x, compute_left_eigenvectors=False, compute_right_eigenvectors=False), M,
-    label="values", refused=2, why="JAX stops at the first derivative of the eigenvalues of a general matrix",
+    label="values", **EIGENVALUES,
 )  # fmt: skip
-linalg.one("eig", lax.linalg.eig, M, refused=1, why="JAX has no derivative of the eigenvectors of a general matrix")
-linalg.one("hessenberg", lax.linalg.hessenberg, M, refused=1, why="JAX has no derivative of hessenberg")
+linalg.one("eig", lax.linalg.eig, M, **EIGENVECTORS)
+linalg.one("hessenberg", lax.linalg.hessenberg, M, **NEVER)
 linalg.one(
     "householder_product", lax.linalg.householder_product, normal(3, 2), P[0, :2],
-    refused=1, why="JAX has no derivative of householder_product",
+    **NEVER,
 )  # fmt: skip
 linalg.one(
     "ormqr", lambda a, taus, c: lax.linalg.ormqr(a, taus, c), normal(3, 2), P[0, :2], normal(3, 2, seed=1),
-    refused=1, why="JAX has no derivative of ormqr",
+    **NEVER,
 )  # fmt: skip
 linalg.each("lu", M)
 linalg.each("lu", X, label="wide")
 linalg.each("qr", X.T.copy(), full_matrices=False)
-linalg.one("schur", lax.linalg.schur, SPD + 0.1 * M, refused=1, why="JAX has no derivative of schur")
+linalg.one("schur", lax.linalg.schur, SPD + 0.1 * M, **NEVER)
 linalg.each("svd", X, full_matrices=False)
-linalg.one("svd", lax.linalg.svd, X, label="full", refused=1, why="JAX refuses the full matrices of an SVD")
+linalg.one("svd", lax.linalg.svd, X, label="full", **FULL_SVD)
 linalg.one(
     "symmetric_product", lax.linalg.symmetric_product, X, M[:2, :2] + M[:2, :2].T,
-    refused=1, why="JAX has no derivative of symmetric_product",
+    **NEVER,
 )  # fmt: skip
 linalg.each("triangular_solve", SPD, X, lower=True)
 linalg.each("triangular_solve", SPD, X.T.copy(), label="left", left_side=True, transpose_a=True)
-linalg.one("tridiagonal", lax.linalg.tridiagonal, SPD, refused=1, why="JAX has no derivative of tridiagonal")
+linalg.one("tridiagonal", lax.linalg.tridiagonal, SPD, **NEVER)
 linalg.each(
     "tridiagonal_solve",
     np.array([0.0, 0.3, -0.4, 0.2]),
@@ -303,7 +314,7 @@ linalg.each(
     np.array([0.5, -0.2, 0.3, 0.0]),
     normal(4, 2),
 )
-linalg.exclude("a loop whose length only the run knows, which neither JAX nor the engine reverses", "qdwh")
-linalg.exclude("integer operands only", "lu_pivots_to_permutation")
+linalg.exclude(LOOP, "qdwh")
+linalg.exclude(INTEGERS, "lu_pivots_to_permutation")
 
 TABLES = [t, linalg]

@@ -9,10 +9,13 @@ import numpy as np
 from jax import nn
 
 from tests.rules.contract import normal
-from tests.sweep.arguments import CX, MASK, SPD, A, B, P, Q, T, U, V, X, Y
+from tests.sweep.arguments import CX, MASK, SIMPLEX, SPD, A, B, P, Q, T, U, V, X, Y
 from tests.sweep.entries import Table
+from tests.sweep.reasons import DRAWS, INTEGERS, NEVER, QUESTIONS, REPEATED
 
 __all__ = ["TABLES"]
+
+KEY = np.array([0, 3], np.uint32)
 
 t = Table("jax.nn")
 t.each(
@@ -39,21 +42,21 @@ t.one("scaled_dot_general", lambda a, b: nn.scaled_dot_general(a, b, (((1,), (1,
 t.one(
     "scaled_matmul", lambda a, b, s, r: nn.scaled_matmul(a, b, s, r, preferred_element_type=np.float64),
     normal(1, 2, 4), normal(1, 3, 4), normal(1, 2, 2), normal(1, 3, 2),
-    refused=1, why="JAX differentiates no scaled_matmul", since=(0, 11),
+    **NEVER, since=(0, 11),
 )  # fmt: skip
-t.exclude("integer operands only", "one_hot")
-t.exclude("asks about types, shapes or printing; takes or gives no array values", "get_scaled_dot_general_config")
+t.exclude(INTEGERS, "one_hot")
+t.exclude(QUESTIONS, "get_scaled_dot_general_config")
 
 initializers = Table("jax.nn.initializers")
 for name in ["constant", "normal", "orthogonal", "truncated_normal", "uniform", "delta_orthogonal"]:
     shape = (1, 2, 3) if name == "delta_orthogonal" else (2, 3)
     initializers.one(
         name,
-        lambda scale, name=name, shape=shape: getattr(nn.initializers, name)(scale)(jax.random.key(0), shape, float),
+        lambda scale, name=name, shape=shape: getattr(nn.initializers, name)(scale)(KEY, shape, float),
         A[0, 0],
     )
 initializers.exclude(
-    "draws from a key and a shape, without a floating operand",
+    DRAWS,
     "glorot_normal glorot_uniform he_normal he_uniform kaiming_normal kaiming_uniform lecun_normal lecun_uniform ones "
     "xavier_normal xavier_uniform zeros",
 )
@@ -75,7 +78,7 @@ SEGMENTS = np.array([0, 2, 2, 0, 1])
 ops.each("segment_sum segment_max segment_min", V, segment_ids=SEGMENTS, num_segments=4)
 ops.one(
     "segment_prod", lambda x: jax.ops.segment_prod(x, SEGMENTS, num_segments=4), V,
-    refused=1, why="JAX differentiates a product of repeated indices in its updates no more",
+    **REPEATED,
 )  # fmt: skip
 
 random = Table("jax.random")
@@ -86,16 +89,16 @@ def _draw(name: str, *parameters: Any, label: str = "", settings: dict[str, Any]
     sampler = getattr(jax.random, name)
 
     def fun(*values: Any) -> Any:
-        return sampler(jax.random.key(3), *values, **static)
+        return sampler(KEY, *values, **static)
 
     random.one(name, fun, *parameters, label=label, **(settings or {}))
 
 
 # Draws are differentiated at a fixed quantile, which no difference of draws measures: where JAX stops, so does the
 # sweep; the second derivatives of the quantile have cases of their own (tests/rules/cases_special.py).
-GAMMA = {"order": 1}
-random.one("ball", lambda p: jax.random.ball(jax.random.key(3), 3, p), A[0, 0], **GAMMA)
-random.one("generalized_normal", lambda p: jax.random.generalized_normal(jax.random.key(3), p, (3,)), A[0, 0], **GAMMA)
+GAMMA = {"order": 1, "why": "JAX stops at the first derivative of a gamma draw, and no difference measures ours"}
+random.one("ball", lambda p: jax.random.ball(KEY, 3, p), A[0, 0], **GAMMA)
+random.one("generalized_normal", lambda p: jax.random.generalized_normal(KEY, p, (3,)), A[0, 0], **GAMMA)
 _draw("beta", A, B, settings=GAMMA)
 _draw("chisquare", A, settings=GAMMA)
 _draw("dirichlet", A, settings=GAMMA)
@@ -103,6 +106,8 @@ _draw("f", A, B, settings=GAMMA)
 _draw(["gamma", "loggamma"][0], A, settings=GAMMA)
 _draw("loggamma", A, settings=GAMMA)
 _draw("t", A, settings=GAMMA)
+_draw("binomial", A + 3, P)
+random.one("multinomial", lambda p: jax.random.multinomial(KEY, 4.0, p), SIMPLEX)
 _draw("choice", X, shape=(3,), axis=1)
 _draw("double_sided_maxwell", X, P, shape=(2, 3))
 _draw("lognormal", P)
@@ -113,18 +118,16 @@ _draw("permutation", X, axis=1)
 _draw("rayleigh", P)
 _draw("triangular", -A, U, B)
 _draw("truncated_normal", -P, Q)
-random.one("uniform", lambda a, b: jax.random.uniform(jax.random.key(3), (2, 3), minval=a, maxval=b), X, A + 3)
+random.one("uniform", lambda a, b: jax.random.uniform(KEY, (2, 3), minval=a, maxval=b), X, A + 3)
 _draw("wald", A)
 _draw("weibull_min", A, B, shape=(2, 3))
-random.one("maxwell", lambda s: s * jax.random.maxwell(jax.random.key(3), (2, 3)), P)
+random.one("maxwell", lambda s: s * jax.random.maxwell(KEY, (2, 3)), P)
 random.exclude(
-    "draws from a key and a shape, without a floating operand",
+    DRAWS,
     "bits cauchy exponential gumbel laplace logistic normal orthogonal rademacher randint",
 )
-random.exclude(
-    "draws whole numbers, of which nothing is differentiable",
-    "bernoulli binomial categorical geometric multinomial poisson",
-)
+random.integers("bernoulli geometric poisson", KEY, P)
+random.integers("categorical", KEY, X)
 random.exclude(
     "makes, splits or describes keys", "Key PRNGKey clone fold_in key key_data key_dtype key_impl split wrap_key_data"
 )

@@ -9,13 +9,12 @@ import numpy as np
 
 from tests.sweep.arguments import MASK, SIMPLEX, SPD, A, B, C, P, Q, U, V, W, X, Y
 from tests.sweep.entries import Table
+from tests.sweep.reasons import BETAINC, IGAMMA
 
 __all__ = ["TABLES"]
 
 TABLES: list[Table] = []
 COUNTS = np.array([[0.0, 2.0, 1.0], [3.0, 1.0, 2.0]])
-GAMMA = {"refused": 2, "why": "JAX has no derivative of igamma_grad_a"}
-BETA = {"refused": 1, "why": "JAX has the derivative of betainc in x only"}
 
 
 def _distribution(name: str, *args: Any, **settings: Any) -> None:
@@ -41,10 +40,10 @@ _distribution("t", X, A, Y, B)
 _distribution("truncnorm", U, -A, B, P / 8, C)
 _distribution("vonmises", X, A)
 _distribution("wrapcauchy", A, P)
-_distribution("beta", P, A, B, Q / 8, A, **BETA)
-_distribution("chi2", A, B, P, C, **GAMMA)
-_distribution("gamma", A, B, P, C, **GAMMA)
-_distribution("gennorm", X, A, **GAMMA)
+_distribution("beta", P, A, B, Q / 8, A, **BETAINC)
+_distribution("chi2", A, B, P, C, **IGAMMA)
+_distribution("gamma", A, B, P, C, **IGAMMA)
+_distribution("gennorm", X, A, **IGAMMA)
 
 
 def _counts(name: str, fun_args: tuple[object, ...]) -> None:
@@ -65,7 +64,7 @@ _counts("betabinom", (A + 3, B, C))
 bernoulli = Table("jax.scipy.stats.bernoulli")
 for each in ("pmf", "logpmf", "cdf"):
     bernoulli.one(each, lambda p, each=each: getattr(stats.bernoulli, each)(MASK.astype(int), p), P)
-bernoulli.integers("ppf", P, Q)
+bernoulli.each("ppf", P, Q)
 
 dirichlet = Table("jax.scipy.stats.dirichlet")
 dirichlet.each("pdf logpdf", SIMPLEX, A[0])
