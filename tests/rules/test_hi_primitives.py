@@ -1,4 +1,4 @@
-"""A user's primitives that are Python objects (`jax.experimental.hijax`), each stating its derivative in its own way."""
+"""A user's primitives that are Python objects (`jax.experimental.hijax`), each with its derivative in its own way."""
 
 from __future__ import annotations
 
