@@ -104,7 +104,7 @@ class _Recorder(jax.core.Trace):
         return [t._primal if m else t for t, m in zip(tracers, mine, strict=True)], mine
 
     def stage_value(self, val: Any) -> Any:
-        return val
+        return val if type(val) is _Recorded and val._trace is self else self.parent_trace.stage_value(val)
 
     def process_primitive(self, primitive: Any, tracers: Any, params: Any, /) -> Any:
         values, active = self._lower(tracers)
@@ -213,9 +213,11 @@ class _Recorder(jax.core.Trace):
                     tangents.append(absent_tangent(aval, symbolic_zeros))
         with core.set_current_trace(inner):
             outs = jvp.call_wrapped(*values, *tangents)
+        # A rule that is compiled whole gives its values, too, as if they depended on the tangents.
+        ys, slopes = inner._lower(outs[: len(outs) // 2])[0], outs[len(outs) // 2 :]
         inner.invalidate()
         results = []
-        for y, slope in zip(outs[: len(outs) // 2], outs[len(outs) // 2 :], strict=True):
+        for y, slope in zip(ys, slopes, strict=True):
             if is_absent(slope) or not (type(slope) is _Recorded and slope._trace is inner):
                 results.append(y)
                 continue

@@ -27,7 +27,7 @@ class Entry:
         differences take the place of its answer.
       astray: the lowest order at which JAX's answer is not the derivative (3: none), likewise.
       since: the first version of JAX that can run it on a CPU.
-      traced: false where the function must see values (JAX's own trace of it fails too).
+      traced: false to run it outside `jax.jit`: it must see values, or once did not work there.
       tolerance: relative, of the comparison with JAX.
       why: the reason for whatever is not as usual, for the reader.
     """

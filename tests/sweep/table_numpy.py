@@ -113,6 +113,7 @@ t.one("put", lambda x, v: jnp.put(x, np.array([0, 4]), v, inplace=False), X, V[:
 t.one("put_along_axis", lambda x, v: jnp.put_along_axis(x, ROWS[:, :1], v, axis=1, inplace=False), X, Y[:, :1])
 t.one("fill_diagonal", lambda x, v: jnp.fill_diagonal(x, v, inplace=False), M, V[:3])
 t.one("insert", lambda x, v: jnp.insert(x, 1, v, axis=1), X, V[:2])
+t.one("insert", lambda x, v: jnp.insert(x, 1, v, axis=1), X, V[:2], label="outside jit", traced=False)
 t.one("interp", lambda x, xp, fp: jnp.interp(x, xp, fp), 3 * U, np.linspace(-2.0, 2.0, 5), V)
 t.one("interp", lambda x, fp: jnp.interp(x, np.linspace(0, 1, 5), fp, period=1.3), U, V, label="period")
 t.one("trapezoid", lambda y, x: jnp.trapezoid(y, x), X, np.cumsum(P, 1))

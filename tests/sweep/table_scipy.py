@@ -20,6 +20,7 @@ LEAK = {"refused": 2, "why": "JAX's own rule of expn leaks a tracer at second or
 t.one("exp1", jsp.special.exp1, P, order=1, why="the second derivative asks for E₋₁, of which JAX makes NaN")
 t.one("expn", lambda x: jsp.special.expn(2, x), P, **LEAK)
 t.each("boxcox boxcox1p", A, P)
+t.one("expi", jsp.special.expi, P, label="outside jit", traced=False)
 t.each("beta betaln kl_div poch rel_entr xlog1py xlogy owens_t", P, Q)
 for name in ("gammainc", "gammaincc"):
     t.one(name, getattr(jsp.special, name), A, B, **IGAMMA)
