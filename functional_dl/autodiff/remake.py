@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
-from functional_dl.avals import tied
-from functional_dl.jaxprs import Builder, Graph, Literal, Var, prune, rename, trace
+from jax import lax
+from jax.sharding import get_abstract_mesh
+
+from functional_dl.avals import manual_type, mesh_of, tied
+from functional_dl.jaxprs import Builder, Literal, Var, rename, trace
 from functional_dl.planner.graph import reads
 from functional_dl.planner.plan import values_to_keep
 
@@ -43,47 +47,49 @@ def remade(program: Any, free: Collection[Any], tie: bool) -> Any:
 
 def _interleave(program: Any, again: list[Any], at_hand: set[Any], made: set[Any], tie: bool) -> list[Any]:
     """The backward with the equations of each group before the first equation that reads of it."""
-    groups = _groups(program.forward, at_hand)
+    maker = {v: i for i, eqn in enumerate(program.forward) for v in eqn.outvars}
+    stretches = _stretches(program.forward, at_hand)
     wanted: dict[int, list[Any]] = {}
     for v in again:
-        wanted.setdefault(groups[v], []).append(v)
+        wanted.setdefault(stretches[maker[v]], []).append(v)
     names: dict[Any, Any] = {}
     out: list[Any] = []
     latest = next((ct for ct in program.cotangents if ct is not None), None)
+
+    def absent(v: Any) -> bool:
+        return v in maker and v not in at_hand and v not in names and v not in made
+
     for eqn in program.backward:
-        while True:
-            missing = [v for v in reads(eqn) if v in groups and v not in made and v not in at_hand and v not in names]
-            if not missing:
-                break
-            chosen = wanted.pop(groups[missing[0]], missing)
+        while missing := [v for v in reads(eqn) if absent(v)]:
+            chosen = wanted.pop(stretches[maker[missing[0]]], missing)
             # What is made again may be made of what has been made again already.
-            known = at_hand | set(names)
-            eqns = prune(program.forward, chosen, known, effects=False)
-            block, new = _copy(eqns, names)
+            places: set[int] = set()
+            stack = [v for v in chosen if absent(v)]
+            while stack:
+                i = maker[stack.pop()]
+                if i not in places:
+                    places.add(i)
+                    stack += [v for v in reads(program.forward[i]) if absent(v)]
+            block, new = _copy([program.forward[i] for i in sorted(places)], names)
             if tie and latest is not None:
-                block, renamed = _tie(block, new, names.get(latest, latest))
-                names[latest] = renamed
+                block, names[latest] = _tie(block, new, names.get(latest, latest))
             out += block
             names.update(new)
         (eqn,) = rename([eqn], names)
         out.append(eqn)
         cts = [v for v in eqn.outvars if getattr(v.aval, "shape", None) is not None]
         latest = cts[0] if cts else latest
-    ends = [names.get(g, g) if g is not None and type(g) is not Literal else g for g in program.gradients]
-    program.gradients[:] = ends
+    program.gradients[:] = [g if g is None or type(g) is Literal else names.get(g, g) for g in program.gradients]
     return out
 
 
-def _groups(forward: list[Any], at_hand: set[Any]) -> dict[Any, int]:
-    """For each variable of the forward, its stretch: a new one begins after every equation whose output is kept."""
-    groups: dict[Any, int] = {}
-    stretch = 0
+def _stretches(forward: list[Any], at_hand: set[Any]) -> list[int]:
+    """For each equation of the forward, its stretch: a new one begins after every equation whose output is kept."""
+    stretches, now = [], 0
     for eqn in forward:
-        for v in eqn.outvars:
-            groups[v] = stretch
-        if any(v in at_hand for v in eqn.outvars):
-            stretch += 1
-    return groups
+        stretches.append(now)
+        now += any(v in at_hand for v in eqn.outvars)
+    return stretches
 
 
 def _copy(eqns: list[Any], names: dict[Any, Any]) -> tuple[list[Any], dict[Any, Any]]:
@@ -100,11 +106,23 @@ def _copy(eqns: list[Any], names: dict[Any, Any]) -> tuple[list[Any], dict[Any, 
     return block, new
 
 
+@lru_cache(maxsize=64)
+def _barrier(mesh: Any) -> Any:
+    """An `optimization_barrier` equation, as JAX makes them on the mesh that is current."""
+    (eqn,) = trace(lambda x: lax.optimization_barrier([x]), 0.0).eqns
+    return eqn
+
+
 def _tie(block: list[Any], new: dict[Any, Any], ct: Any) -> tuple[list[Any], Any]:
     """Put what ``block`` reads from outside behind a barrier together with ``ct``."""
     inside = set(new.values())
-    outside = list(dict.fromkeys(v for eqn in block for v in reads(eqn) if v not in inside))
-    graph: Graph = trace(lambda *xs: tied(xs), *[v.aval for v in (*outside, ct)])
-    build = Builder()
-    *read, renamed = build.splice(graph, [*outside, ct])
-    return [*build.eqns, *rename(block, dict(zip(outside, read, strict=True)))], renamed
+    through = [*dict.fromkeys(v for eqn in block for v in reads(eqn) if v not in inside), ct]
+    if len({manual_type(v.aval) for v in through}) == 1:
+        read = [Var(v.aval) for v in through]
+        with mesh_of(ct.aval):
+            eqns = [_barrier(get_abstract_mesh()).replace(invars=through, outvars=read)]
+    else:
+        build = Builder()
+        read = build.splice(trace(lambda *xs: tied(xs), *[v.aval for v in through]), through)
+        eqns = build.eqns
+    return [*eqns, *rename(block, dict(zip(through[:-1], read[:-1], strict=True)))], read[-1]

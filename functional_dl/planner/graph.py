@@ -40,7 +40,10 @@ _ASSUMED = 128
 def size_of(aval: Any) -> int:
     """Bytes of a value of this type."""
     itemsize = getattr(getattr(aval, "dtype", None), "itemsize", 8)
-    return prod(d if isinstance(d, int) else _ASSUMED for d in getattr(aval, "shape", ())) * itemsize
+    count = getattr(aval, "size", 1)
+    if not isinstance(count, int):
+        count = prod(d if isinstance(d, int) else _ASSUMED for d in aval.shape)
+    return count * itemsize
 
 
 def is_repeatable(eqn: Any) -> bool:

@@ -39,11 +39,11 @@ def smallest_keep(
       >>> smallest_keep([8, 4, 16, 16], [None, None, [1], [2]], free=[0], needed=[2, 3])
       {1}
     """
-    count = len(sizes)
     at_hand = set(free)
-    wanted = [v for v in needed if v not in at_hand]
-    if not wanted:
-        return set()
+    # A needed value that must not be made again is kept in any case.
+    forced = {v for v in needed if v not in at_hand and made_of[v] is None}
+    at_hand |= forced
+    wanted = [v for v in dict.fromkeys(needed) if v not in at_hand]
     # Only what the needed values are made of matters.
     reached, stack = set(wanted), list(wanted)
     while stack:
@@ -51,6 +51,10 @@ def smallest_keep(
             if u not in reached and u not in at_hand:
                 reached.add(u)
                 stack.append(u)
+    if all(made_of[v] is not None for v in reached):
+        return forced  # the rest can be made of what is at hand
+    node = {v: i for i, v in enumerate(sorted(reached))}
+    count = len(node)
     unit = -(-sum(sizes[v] for v in reached) * 2 // _LIMIT) or 1
     source, sink = 2 * count, 2 * count + 1
     # A cut of finite capacity exists (all needed values themselves): any more than it costs is infinite.
@@ -62,15 +66,15 @@ def smallest_keep(
         heads.append(head)
         capacities.append(capacity)
 
-    for v in sorted(reached):
-        edge(2 * v, 2 * v + 1, -(-sizes[v] // unit))
+    for v, i in node.items():
+        edge(2 * i, 2 * i + 1, -(-sizes[v] // unit))
         parts = made_of[v]
         if parts is None:
-            edge(source, 2 * v, infinite)
+            edge(source, 2 * i, infinite)
         for u in sorted(set(parts or ()) - at_hand):
-            edge(2 * u + 1, 2 * v, infinite)
+            edge(2 * node[u] + 1, 2 * i, infinite)
     for v in wanted:
-        edge(2 * v + 1, sink, infinite)
+        edge(2 * node[v] + 1, sink, infinite)
     graph = csr_array(
         (np.array(capacities, np.int32), (np.array(tails), np.array(heads))), shape=(2 * count + 2, 2 * count + 2)
     )
@@ -79,10 +83,10 @@ def smallest_keep(
     # What can still be reached from the source lies on its side; the cut is the values whose way out cannot.
     seen, queue = {source}, deque([source])
     while queue:
-        node = queue.popleft()
-        for i in range(left.indptr[node], left.indptr[node + 1]):
-            head = int(left.indices[i])
-            if left.data[i] > 0 and head not in seen:
+        tail = queue.popleft()
+        for k in range(left.indptr[tail], left.indptr[tail + 1]):
+            head = int(left.indices[k])
+            if left.data[k] > 0 and head not in seen:
                 seen.add(head)
                 queue.append(head)
-    return {v for v in reached if 2 * v in seen and 2 * v + 1 not in seen}
+    return forced | {v for v, i in node.items() if 2 * i in seen and 2 * i + 1 not in seen}
