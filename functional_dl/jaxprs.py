@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jax.extend import core
 from jax.extend.source_info_util import register_exclusion, summarize
+from jax.sharding import get_abstract_mesh
 
 __all__ = [
     "Atom",
@@ -310,6 +311,7 @@ def _inline(graph: Graph, args: Sequence[Any]) -> list[Any]:
         **{
             **params,
             "jaxpr": inner,
+            "ctx_mesh": get_abstract_mesh(),
             "in_shardings": (unstated,) * n,
             "out_shardings": (unstated,) * m,
             "in_layouts": (None,) * n,

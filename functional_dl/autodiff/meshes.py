@@ -16,7 +16,7 @@ __all__ = ["trace_backward"]
 def trace_backward(
     run: Callable[..., list[Any]], targets: list[int], in_avals: Sequence[Any], avals: Sequence[Any]
 ) -> Graph:
-    """Trace ``run`` on ``avals``; it notes in ``targets`` the operands (of types ``in_avals``) whose cotangents it gives.
+    """Trace ``run``, which notes in ``targets`` the operands (of types ``in_avals``) whose cotangents it gives.
 
     The sharding in the type of a cotangent is that of its operand, but on the way to it a rule may reshape or index
     what cannot be followed axis by axis.  Where JAX refuses, the rule is traced again with all axes automatic: then

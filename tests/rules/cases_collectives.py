@@ -20,7 +20,7 @@ from tests.rules.contract import Case, case, normal
 if jax.__version_info__ < (0, 11):
     from jax.experimental.shard_alike import shard_alike
 
-__all__ = ["CASES", "MESH", "across"]
+__all__ = ["CASES", "MESH", "across", "ragged"]
 
 MESH = jax.make_mesh((4, 2), ("x", "y"), axis_types=(AxisType.Auto,) * 2)
 EXPLICIT = jax.make_mesh((4, 2), ("x", "y"), axis_types=(AxisType.Explicit,) * 2)
@@ -82,15 +82,13 @@ _lower(
 if jax.__version_info__ >= (0, 12):
     _lower(_primitive(lambda x: lax.pbroadcast(x, "x", np.int32(1)), ROWS), _pbroadcast)
 
-# Device e sends SIZES[e, d] rows, from the E-th on, to device d, where they begin in row D.
+# Device e sends SIZES[e, d] rows, one device after the other, and they follow one another where they come to.
 SIZES = np.array([[2, 1, 1, 1], [1, 2, 1, 1], [1, 1, 1, 1], [1, 1, 2, 1]], np.int32)
-STARTS = np.cumsum(SIZES, 1, dtype=np.int32) - SIZES
-ENDS = np.cumsum(SIZES, 0, dtype=np.int32) - SIZES
 
 
-def ragged(x: Any, base: Any) -> Any:
-    e = lax.axis_index("x")
-    mine = [jnp.asarray(table)[e] for table in (STARTS, SIZES, ENDS, SIZES.T)]
+def ragged(x: Any, base: Any, sizes: Any = SIZES) -> Any:
+    starts, ends = (np.cumsum(sizes, axis, dtype=np.int32) - sizes for axis in (1, 0))
+    mine = [jnp.asarray(table)[lax.axis_index("x")] for table in (starts, sizes, ends, sizes.T)]
     return lax.ragged_all_to_all(jnp.sin(x), base**2, *mine, axis_name="x")
 
 
