@@ -25,7 +25,7 @@ _COSTLY = """
     fft cholesky cholesky_update lu qr geqrf householder_product ormqr svd eig eigh schur hessenberg tridiagonal
     triangular_solve tridiagonal_solve symmetric_product
     all_gather all_gather_invariant all_to_all ragged_all_to_all ppermute psum psum_invariant pmax pmin reduce_scatter
-    pbroadcast device_put reshard
+    pbroadcast pbroadcast_dynamic all_gather_reduced unreduced_reduce_scatter unreduced_psum device_put reshard
     pure_callback io_callback ffi_call debug_callback debug_print
     igamma igammac igamma_grad_a regularized_incomplete_beta zeta polygamma random_gamma_grad
     new_ref get swap addupdate freeze
