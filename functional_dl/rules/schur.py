@@ -76,10 +76,10 @@ def _pullback(t: Array, z: Array, t_bar: Array | None, z_bar: Array | None) -> A
     that dT is 0 there.  Let R = Zᴴ Z̄ + Tᴴ T̄ − T̄ Tᴴ less its adjoint: Ā = Z (T̄ − Y) Zᴴ with Y below the blocks and
     there Tᴴ Y − Y Tᴴ = R.
 
-    A complex Z is known up to the phases of its columns; theirs is such that Xⱼⱼ = 0.  A real Z is known up to signs:
-    LAPACK turns the two columns of a block until the block is [a b; c a], so that a T̄ on the two a's stands for that
-    angle, δ = −(dT₁₁ − dT₂₂) / 2(b + c).  Where b + c = 0, as in every block of a normal matrix, no angle is better
-    than another, and dδ is taken as 0.
+    A complex Z is known up to the phases of its columns; theirs is such that Xⱼⱼ = 0.  A real Z is known up to signs
+    and quarter turns: LAPACK turns the two columns of a block until it is [a b; c a], which in a block that E and the
+    rest of X would take out of that form adds the angle δ = −(dT₁₁ − dT₂₂) / 2(b + c) to X.  Where b + c = 0, as in
+    every block of a normal matrix, no angle is better than another, and δ is taken as 0.
     """
     corner = eye(t, t.shape[-1])
     begins, b, c = _blocks(t)
