@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax import lax
 
 import functional_dl as fdl
-from tests.rules.contract import complex_normal, normal
-
-few = settings(max_examples=12, deadline=None, derandomize=True)
-sizes = st.integers(1, 4)
-DTYPES = st.sampled_from([np.float64, np.float32, np.complex128])
-
-
-def assert_same(fun: Callable[..., Any], *args: Any) -> None:
-    """One program, two pullbacks, one cotangent."""
-    with jax.enable_x64(True):
-        args = tuple(jnp.asarray(a) for a in args)
-        y, pullback = fdl.vjp(fun, *args)
-        due_y, due_pullback = jax.vjp(fun, *args)
-        np.testing.assert_array_equal(y, due_y)
-        ct = jnp.asarray(_entries(y.shape, y.dtype, seed=5))
-        for found, due in zip(pullback(ct), due_pullback(ct), strict=True):
-            assert found.dtype == due.dtype
-            single = np.finfo(due.dtype).bits == 32
-            np.testing.assert_allclose(found, due, rtol=1e-4 if single else 1e-9, atol=1e-4 if single else 1e-10)
-
-
-def _entries(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> np.ndarray:
-    draw = complex_normal if np.issubdtype(dtype, np.complexfloating) else normal
-    return np.asarray(draw(*shape, seed=seed), dtype)
+from tests.rules.contract import normal
+from tests.rules.generation import DTYPES, assert_same, entries, few, fewer, sizes
 
 
 @st.composite
@@ -61,7 +38,7 @@ def dots(draw: st.DrawFn) -> tuple[Any, ...]:
 @given(dots())
 def test_dot_general(drawn: tuple[Any, ...]) -> None:
     a, b, numbers, a_dtype, b_dtype = drawn
-    assert_same(lambda a, b: lax.dot_general(a, b, numbers), _entries(a, a_dtype), _entries(b, b_dtype, seed=1))
+    assert_same(lambda a, b: lax.dot_general(a, b, numbers), entries(a, a_dtype), entries(b, b_dtype, seed=1))
 
 
 @st.composite
@@ -136,7 +113,7 @@ def test_pad(axes: list[dict[str, int]], dtype: Any) -> None:
         length = (a["n"] - 1) * (1 + a["interior"]) + 1 if a["n"] else 0
         a["hi"] = max(a["hi"], -length - a["lo"])
     config = [(a["lo"], a["hi"], a["interior"]) for a in axes]
-    assert_same(lambda x, v: lax.pad(x, v, config), _entries(_all(axes, "n"), dtype), _entries((), dtype, seed=1))
+    assert_same(lambda x, v: lax.pad(x, v, config), entries(_all(axes, "n"), dtype), entries((), dtype, seed=1))
 
 
 @few
@@ -144,7 +121,7 @@ def test_pad(axes: list[dict[str, int]], dtype: Any) -> None:
 def test_slice(axes: list[dict[str, int]], dtype: Any) -> None:
     starts = [min(a["start"], a["n"]) for a in axes]
     limits = [max(a["n"] - a["stop"], start) for a, start in zip(axes, starts, strict=True)]
-    assert_same(lambda x: lax.slice(x, starts, limits, _all(axes, "stride")), _entries(_all(axes, "n"), dtype))
+    assert_same(lambda x: lax.slice(x, starts, limits, _all(axes, "stride")), entries(_all(axes, "n"), dtype))
 
 
 @few
@@ -152,7 +129,7 @@ def test_slice(axes: list[dict[str, int]], dtype: Any) -> None:
 def test_broadcast_in_dim(data: st.DataObject, shape: list[int], dtype: Any) -> None:
     places = sorted(data.draw(st.sets(st.integers(0, len(shape) - 1))))
     own = tuple(1 if data.draw(st.booleans()) else shape[d] for d in places)
-    assert_same(lambda x: lax.broadcast_in_dim(x, shape, places), _entries(own, dtype))
+    assert_same(lambda x: lax.broadcast_in_dim(x, shape, places), entries(own, dtype))
 
 
 @few
@@ -210,22 +187,65 @@ def test_dilated_windows(length: int, largest: bool) -> None:
 
 
 @few
-@given(
-    st.lists(st.integers(1, 4), min_size=1, max_size=3),
-    st.data(),
-    st.sampled_from(["clip", "fill", "promise_in_bounds"]),
-)
-def test_indexing(shape: list[int], data: st.DataObject, mode: str) -> None:
-    """NumPy-style indexing by arrays, integers and slices, in bounds and out."""
-    count = data.draw(st.integers(1, 3))
-    index: list[Any] = []
-    for n in shape:
-        kind = data.draw(st.sampled_from(["array", "integer", "slice", "all"]))
-        low, high = (0, n - 1) if mode == "promise_in_bounds" else (-n - 2, n + 2)
-        if kind == "array":
-            index.append(np.array(data.draw(st.lists(st.integers(low, high), min_size=count, max_size=count))))
-        elif kind == "integer":
-            index.append(data.draw(st.integers(low, high)))
+@given(axes(), st.data(), DTYPES)
+def test_reshape(axes: list[dict[str, int]], data: st.DataObject, dtype: Any) -> None:
+    """The axes in any order, and some of them merged with the next."""
+    shape = _all(axes, "n")
+    order = data.draw(st.permutations(range(len(shape))))
+    merged = [1]
+    for d in order:
+        if data.draw(st.booleans()):
+            merged[-1] *= shape[d]
         else:
-            index.append(slice(None) if kind == "all" else slice(data.draw(st.integers(0, n)), None))
-    assert_same(lambda x: x.at[tuple(index)].get(mode=mode, fill_value=2.0), normal(*shape))
+            merged.append(shape[d])
+    assert_same(lambda x: lax.reshape(x, merged, order), entries(shape, dtype))
+
+
+@few
+@given(axes(), st.data(), st.lists(st.integers(0, 3), min_size=1, max_size=3), DTYPES)
+def test_concatenate(axes: list[dict[str, int]], data: st.DataObject, lengths: list[int], dtype: Any) -> None:
+    dimension = data.draw(st.integers(0, len(axes) - 1))
+    shapes = [(*_all(axes[:dimension], "n"), n, *_all(axes[dimension + 1 :], "n")) for n in lengths]
+    xs = [entries(shape, dtype, seed=i) for i, shape in enumerate(shapes)]
+    assert_same(lambda *xs: lax.concatenate(xs, dimension), *xs)
+
+
+@few
+@given(axes(), st.data(), st.sampled_from(["reduce_sum", "reduce_prod", "reduce_max", "reduce_min"]), st.booleans())
+def test_reductions(axes: list[dict[str, int]], data: st.DataObject, name: str, ties: bool) -> None:
+    """Of rounded entries: equal ones for the maxima, zeros for the products."""
+    chosen = sorted(data.draw(st.sets(st.integers(0, len(axes) - 1))))
+    x = normal(*_all(axes, "n"))
+    assert_same(lambda x: getattr(lax, name)(x, chosen), np.round(x) if ties else x)
+
+
+@fewer
+@given(
+    axes(), st.data(), st.sampled_from(["cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"]), st.booleans(),
+    st.booleans(),
+)  # fmt: skip
+def test_cumulative(axes: list[dict[str, int]], data: st.DataObject, name: str, reverse: bool, ties: bool) -> None:
+    axis = data.draw(st.integers(0, len(axes) - 1))
+    x = normal(*_all(axes, "n"))
+    assert_same(lambda x: getattr(lax, name)(x, axis, reverse), np.round(x) if ties else x)
+
+
+@few
+@given(axes(), st.data(), st.integers(1, 3), st.booleans())
+def test_sort(axes: list[dict[str, int]], data: st.DataObject, count: int, stable: bool) -> None:
+    """Several operands, by several keys, with equal entries if the sort is stable."""
+    dimension = data.draw(st.integers(0, len(axes) - 1))
+    keys = data.draw(st.integers(1, count))
+    xs = [normal(*_all(axes, "n"), seed=i) for i in range(count)]
+    xs = [np.round(x) for x in xs] if stable else xs
+    assert_same(lambda *xs: lax.concatenate(lax.sort(xs, dimension=dimension, is_stable=stable, num_keys=keys), 0), *xs)
+
+
+@few
+@given(sizes, sizes, st.lists(st.integers(0, 3), min_size=1, max_size=3), st.integers(0, 1))
+def test_ragged_dot(k: int, n: int, groups: list[int], rest: int) -> None:
+    """Groups that may be empty, and rows that belong to none."""
+    lengths = np.array(groups, np.int32)
+    assert_same(
+        lambda a, b: lax.ragged_dot(a, b, lengths), normal(sum(groups) + rest, k), normal(len(groups), k, n, seed=1)
+    )
