@@ -87,6 +87,7 @@ _NEWEST = jax.__version_info__ >= (0, 12)  # JAX takes the derivatives of nextaf
 CASES += [
     case("nextafter", lambda x, y: lax.nextafter(x, y), X, normal(3, 1), refused=3 if _NEWEST else 1),
     case("sign", lax.sign, X),
+    case("dce_sink", lambda x: (lax.sin(x), lax.dce_sink(x))[0], X),
 ]
 if _NEWEST:
     CASES += [
