@@ -7,6 +7,7 @@ their primitives are few and recur, so that each is compiled (or, here, is a cal
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -116,6 +117,7 @@ NUMPY: dict[str, Callable[..., Any]] = {
     "integer_pow": lambda x, *, y: np.power(x, y) if y >= 0 else 1 / np.power(x, -y),
     "iota": _iota,
     "logistic": lambda x, **_: 1 / (1 + np.exp(-x)),
+    "optimization_barrier": lambda *operands: operands,
     "pad": _pad,
     "reduce_and": _reduce(np.logical_and.reduce),
     "reduce_max": _reduce(np.max),
@@ -140,17 +142,19 @@ _CALLS = {
     "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr",
 }  # fmt: skip
 _seen: set[Any] = set()
+# Outside jit JAX compiles these anew each time.
+_RECOMPILED = {"random_gamma"}
 
 
 def evaluate(closed: Any, args: Sequence[Any]) -> list[Any]:
     """The outputs of a traced program at ``args``."""
     jaxpr = getattr(closed, "jaxpr", closed)
-    env = dict(zip(jaxpr.constvars, getattr(closed, "consts", ()), strict=True))
-    env.update(zip(jaxpr.invars, args, strict=True))
+    env = dict(zip(jaxpr.constvars, map(_as_numpy, getattr(closed, "consts", ())), strict=True))
+    env.update(zip(jaxpr.invars, map(_as_numpy, args), strict=True))
     for eqn in jaxpr.eqns:
-        values = [v.val if type(v) is core.Literal else env[v] for v in eqn.invars]
+        values = [np.asarray(v.val, v.aval.dtype) if type(v) is core.Literal else env[v] for v in eqn.invars]
         env.update(zip(eqn.outvars, _apply(eqn, values), strict=True))
-    return [v.val if type(v) is core.Literal else env[v] for v in jaxpr.outvars]
+    return [np.asarray(v.val, v.aval.dtype) if type(v) is core.Literal else env[v] for v in jaxpr.outvars]
 
 
 def _cond(eqn: Any, values: list[Any]) -> Sequence[Any]:
@@ -179,7 +183,14 @@ def _scan(eqn: Any, values: list[Any]) -> Sequence[Any]:
     return [*carry, *map(np.stack, zip(*rows, strict=True))]
 
 
-_LOOPS = {"cond": _cond, "while": _while, "scan": _scan}
+def _linear_solve(eqn: Any, values: list[Any]) -> Sequence[Any]:
+    lengths, jaxprs = eqn.params["const_lengths"], eqn.params["jaxprs"]
+    before, count = lengths.matvec + lengths.vecmat, lengths.solve
+    consts, operands = values[before : before + count], values[before + count + lengths.transpose_solve :]
+    return evaluate(jaxprs.solve, [*consts, *operands])
+
+
+_LOOPS = {"cond": _cond, "while": _while, "scan": _scan, "custom_linear_solve": _linear_solve}
 
 
 def _is_odd(eqn: Any) -> bool:
@@ -206,7 +217,11 @@ def _apply(eqn: Any, values: list[Any]) -> Sequence[Any]:
         found = NUMPY[name](*values, **eqn.params)
     found = found if eqn.primitive.multiple_results else [found]
     # The first of its kind is run by XLA too: the kind is what parameters are given, and what types the operands have.
-    kind = (name, *[key for key, value in eqn.params.items() if value], *[v.aval.dtype for v in eqn.invars])
+    kind = (
+        name,
+        *[key for key, value in eqn.params.items() if value],
+        frozenset(v.aval.dtype.kind for v in eqn.invars),
+    )
     if kind not in _seen:
         _seen.add(kind)
         for ours, due in zip(found, _bind(eqn, values), strict=True):
@@ -217,9 +232,22 @@ def _apply(eqn: Any, values: list[Any]) -> Sequence[Any]:
     return found
 
 
+@lru_cache
+def _compiled(primitive: Any, params: tuple[tuple[str, Any], ...]) -> Callable[..., Any]:
+    return jax.jit(lambda *values: primitive.bind(*values, **dict(params)))
+
+
 def _bind(eqn: Any, values: list[Any]) -> Sequence[Any]:
     """The equation run by XLA; arrays come back as NumPy's, keys as they are."""
     with eqn.ctx.manager:
-        found = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
+        if eqn.primitive.name in _RECOMPILED:
+            found = _compiled(eqn.primitive, tuple(eqn.params.items()))(*values)
+        else:
+            found = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
     found = found if eqn.primitive.multiple_results else [found]
-    return [x if jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended) else np.asarray(x) for x in found]
+    return list(map(_as_numpy, found))
+
+
+def _as_numpy(x: Any) -> Any:
+    """An array as NumPy's, whose methods compile nothing; a random key as it is."""
+    return x if isinstance(x, np.ndarray) or jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended) else np.asarray(x)
