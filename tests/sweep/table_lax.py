@@ -306,7 +306,14 @@ linalg.one(
 )  # fmt: skip
 linalg.each("triangular_solve", SPD, X, lower=True)
 linalg.each("triangular_solve", SPD, X.T.copy(), label="left", left_side=True, transpose_a=True)
-linalg.one("tridiagonal", lambda a: (jnp.tril((found := lax.linalg.tridiagonal(a))[0]), *found[1:]), SPD, **NEVER)
+
+
+def _tridiagonal(a: Any) -> Any:
+    packed, *rest = lax.linalg.tridiagonal(a)
+    return jnp.tril(packed), *rest  # the other triangle is what happened to be there
+
+
+linalg.one("tridiagonal", _tridiagonal, SPD, **NEVER)
 linalg.each(
     "tridiagonal_solve",
     np.array([0.0, 0.3, -0.4, 0.2]),
