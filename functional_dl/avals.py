@@ -9,9 +9,29 @@ from typing import Any
 import jax
 import numpy as np
 from jax import lax
+from jax.ref import AbstractRef
 from jax.sharding import AxisType, ManualAxisType, use_abstract_mesh
 
-__all__ = ["conform", "full", "has_explicit_sharding", "is_varying", "manual_type", "mesh_of", "tied", "zeros"]
+__all__ = [
+    "conform", "describe", "full", "has_explicit_sharding", "is_float", "is_ref", "is_varying", "manual_type",
+    "mesh_of", "tied", "zeros",
+]  # fmt: skip
+
+
+def is_float(aval: Any) -> bool:
+    """Whether values of this type can carry a cotangent: floating or complex arrays."""
+    dtype = getattr(aval, "dtype", None)
+    return dtype is not None and bool(jax.dtypes.issubdtype(dtype, np.inexact)) and not is_ref(aval)
+
+
+def is_ref(aval: Any) -> bool:
+    """Whether this is the type of a ref (`jax.new_ref`)."""
+    return isinstance(aval, AbstractRef)
+
+
+def describe(aval: Any) -> str:
+    """A short name for a type, such as ``f32[3,4]``."""
+    return str(aval.str_short(short_dtypes=True)) if hasattr(aval, "str_short") else str(aval)
 
 
 def manual_type(aval: Any) -> Any:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
-from pathlib import Path
+from functools import cache
 from typing import Any
 
 import jax
 import numpy as np
 from jax.extend import core
-from jax.extend.source_info_util import register_exclusion, summarize
 from jax.sharding import get_abstract_mesh
+
+from functional_dl.avals import describe, is_float, is_ref
 
 __all__ = [
     "Atom",
@@ -35,20 +35,15 @@ __all__ = [
     "inlines",
     "invariant_outputs",
     "is_float",
+    "is_ref",
     "is_staged",
     "late_call",
     "made_of_alone",
     "open_jaxpr",
     "prune",
     "rename",
-    "reverse_source",
-    "source_line",
     "trace",
 ]
-
-# The engine's own frames are not the user's lines.
-for _room in ("autodiff", "rules", "jaxprs.py", "avals.py"):
-    register_exclusion(str(Path(__file__).parent / _room))
 
 Var = core.Var
 Literal = core.Literal
@@ -182,7 +177,7 @@ class Builder:
                     outvars,
                     eqn.primitive,
                     eqn.params,
-                    eqn.effects,
+                    _renamed_effects(eqn.effects, env) if eqn.effects else eqn.effects,
                     eqn.source_info if source_info is None else source_info,
                     eqn.ctx,
                 )
@@ -197,9 +192,20 @@ def rename(eqns: Sequence[Equation], names: dict[Any, Atom]) -> list[Equation]:
     renamed = []
     for eqn in eqns:
         if any(type(v) is not Literal and v in names for v in eqn.invars):
-            eqn = eqn.replace(invars=[v if type(v) is Literal else names.get(v, v) for v in eqn.invars])
+            invars = [v if type(v) is Literal else names.get(v, v) for v in eqn.invars]
+            eqn = eqn.replace(invars=invars, effects=_renamed_effects(eqn.effects, names))
         renamed.append(eqn)
     return renamed
+
+
+def _renamed_effects(effects: Any, names: dict[Any, Atom]) -> Any:
+    """Effects on what is read from and written into (a ref), which name its variable."""
+    if not any(type(getattr(effect, "input", None)) is Var for effect in effects):
+        return effects
+    return {
+        effect.replace(names.get(effect.input, effect.input)) if type(getattr(effect, "input", None)) is Var else effect
+        for effect in effects
+    }
 
 
 def dependent_outputs(closed: Any, active: Sequence[bool]) -> list[bool]:
@@ -374,32 +380,6 @@ def evaluate(graph: Graph, args: Sequence[Any]) -> list[Any]:
 
 
 # --- what a jaxpr says about itself -----------------------------------------------------------------------------
-
-
-def is_float(aval: Any) -> bool:
-    """Whether values of this type can carry a cotangent: floating or complex arrays."""
-    dtype = getattr(aval, "dtype", None)
-    return dtype is not None and bool(jax.dtypes.issubdtype(dtype, np.inexact))
-
-
-def describe(aval: Any) -> str:
-    """A short name for a type, such as ``f32[3,4]``."""
-    return str(aval.str_short(short_dtypes=True)) if hasattr(aval, "str_short") else str(aval)
-
-
-def source_line(eqn: Equation) -> str:
-    """The user's line that an equation came from, as ``file:line (function)``."""
-    return str(summarize(eqn.source_info))
-
-
-@lru_cache(maxsize=4096)
-def _reverse_names(stack: Any) -> Any:
-    return type(stack)().transform("vjp") + stack
-
-
-def reverse_source(info: Any) -> Any:
-    """The source of an equation as that of its reverse pass, which profilers show as ``vjp(scope)``."""
-    return info.replace(name_stack=_reverse_names(info.name_stack))
 
 
 def count_equations(closed: Any) -> int:

@@ -32,9 +32,10 @@ from functional_dl.jaxprs import (
     open_jaxpr,
     prune,
     rename,
-    reverse_source,
     trace,
 )
+from functional_dl.rules.refs import CREATORS, WRITERS, discharged
+from functional_dl.sources import reverse_source
 
 __all__ = ["Differentiation", "Halves", "Joint", "halves", "joint", "split"]
 
@@ -129,6 +130,8 @@ def joint(
       RuleError: a primitive on the way has no rule, or its rule does not fit.
     """
     differentiate = differentiate or halves
+    if any(eqn.primitive.name in CREATORS for eqn in graph.eqns):
+        graph = discharged(graph)
     active = {v for v, w in zip(graph.inputs, wanted, strict=True) if w and is_float(v.aval)}
     steps: dict[int, Any] = {}
     replaced: dict[int, list[Any]] = {}  # equations of the program, by what stands in their place
@@ -151,6 +154,8 @@ def joint(
             replaced[i] = at_zero.eqns
         elif True in mask:
             rule = differentiate.book.find(eqn.primitive, eqn.params)
+            if eqn.primitive.name in WRITERS:  # into a ref from outside: what reads it there would miss a cotangent
+                fragment(rule, eqn, mask, (True,), differentiate)
             if rule.kind != "zero":
                 steps[i] = _Equation(eqn, rule, mask, differentiate)
                 active.update(v for v in eqn.outvars if is_float(v.aval))

@@ -12,7 +12,8 @@ import jax
 from functional_dl import rules
 from functional_dl.autodiff.meshes import trace_backward
 from functional_dl.avals import conform, manual_type
-from functional_dl.jaxprs import Graph, Literal, Var, describe, prune, source_line, trace
+from functional_dl.jaxprs import Graph, Literal, Var, describe, prune, trace
+from functional_dl.sources import source_line
 
 __all__ = ["Fragment", "fragment", "hashable", "spliced"]
 

@@ -20,6 +20,7 @@ from functional_dl.autodiff.backward import Differentiation
 from functional_dl.autodiff.fragments import Fragment, fragment, hashable, spliced
 from functional_dl.autodiff.interception import absent_tangent, is_absent
 from functional_dl.autodiff.record import Alias, Called, Ran, Record
+from functional_dl.autodiff.recorded_refs import RecordedRef, on_refs
 from functional_dl.avals import zeros
 from functional_dl.jaxprs import (
     Graph,
@@ -36,6 +37,7 @@ from functional_dl.jaxprs import (
     trace,
 )
 from functional_dl.rules.custom_vjp import run_backward, run_forward
+from functional_dl.rules.refs import CREATORS, WRITERS
 
 __all__ = ["record"]
 
@@ -107,10 +109,15 @@ class _Recorder(jax.core.Trace):
         return val if type(val) is _Recorded and val._trace is self else self.parent_trace.stage_value(val)
 
     def process_primitive(self, primitive: Any, tracers: Any, params: Any, /) -> Any:
+        if primitive.name in CREATORS or any(type(t) is RecordedRef and t._trace is self for t in tracers):
+            with core.set_current_trace(self):
+                return on_refs(self, primitive, tracers, params)
         values, active = self._lower(tracers)
         if True not in active:
             return bind_on(self.parent_trace, primitive, values, params)
         rule = self._differentiate.book.find(primitive, params)
+        if primitive.name in WRITERS:  # into a ref from outside: what reads it there would miss a cotangent
+            raise rules.RuleError(f"No gradient goes through primitive '{primitive.name}': {rule.reason}.")
         if rule.kind == "zero":
             return bind_on(self.parent_trace, primitive, values, params)
         if primitive.name == "jit" and inlines(params) and rule.kind == "structural":

@@ -22,6 +22,7 @@ from functional_dl.rules import (  # noqa: F401  (each fills its part of the tab
     ragged,
     reductions,
     reflectors,
+    refs,
     remat,
     scatters,
     schur,

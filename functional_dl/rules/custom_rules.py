@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 from jax.custom_derivatives import SymbolicZero
 from jax.interpreters import ad
 
-from functional_dl.jaxprs import describe
+from functional_dl.jaxprs import describe, is_ref
 from functional_dl.rules.custom_vjp import instantiated, run_backward, run_forward
 from functional_dl.rules.linear import transposed
 from functional_dl.rules.table import Augmented, Call, RuleError, Spliced, structural
@@ -57,11 +58,19 @@ def custom_vjp_call(call: Call, differentiate: Callable[..., Any]) -> Augmented:
             "only says how to differentiate its arguments. Pass the value as an argument, or stop its gradient."
         )
 
+    refs: dict[int, int] = {}  # residuals that are refs among the operands: a program cannot return those
+
     def forward(*operands: Any) -> tuple[Sequence[Any], Sequence[Any]]:
-        return run_forward(fwd, call.params["out_trees"], operands, call.active, consts)
+        outs, residuals = run_forward(fwd, call.params["out_trees"], operands, call.active, consts)
+        for k, x in enumerate(residuals):
+            if is_ref(jax.typeof(x)):
+                refs[k] = next(i for i, operand in enumerate(operands) if operand is x)
+        return outs, [x for k, x in enumerate(residuals) if k not in refs]
 
     def backward(cts: Sequence[Any], ys: Sequence[Any], residuals: Sequence[Any], *operands: Any) -> Sequence[Any]:
-        found = run_backward(bwd, residuals, cts, call.out_avals, call.in_avals[consts:], symbolic)
+        own = iter(residuals)
+        kept = [operands[refs[k]] if k in refs else next(own) for k in range(len(residuals) + len(refs))]
+        found = run_backward(bwd, kept, cts, call.out_avals, call.in_avals[consts:], symbolic)
         return [*[None] * consts, *found]
 
     return Augmented(forward, backward)

@@ -12,6 +12,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jax.custom_batching import custom_vmap
 from jax.custom_derivatives import linear_call
+from jax.experimental.pallas import run_state
 from jax.extend.core import primitives
 
 from tests.rules.contract import Case, case, normal, uniform
@@ -146,6 +147,17 @@ def rooted_with_aux(a: Any) -> Any:
     return x**2 * count
 
 
+def state(x: Any) -> Any:
+    """Refs that start as x and 2 x, written into, and what they hold at the end."""
+
+    def body(refs: Any) -> None:
+        a, b = refs
+        b[...] = jnp.sin(a[...]) * b[...]
+        a[0] = b[1]
+
+    return run_state(body)((x, 2 * x))
+
+
 SQUARE = 0.5 * normal(3, 3)
 
 CASES: list[Case] = [
@@ -165,6 +177,7 @@ CASES: list[Case] = [
     case("remat2", jax.checkpoint(named, policy=OFFLOAD), W, X, label="offloaded", refused=2),
     case("remat2", jax.checkpoint(jax.checkpoint(named), policy=KEEP.dots_saveable), W, X, label="of remat"),
     case("remat2", jax.checkpoint(lambda x: kernel(jnp.sin(x))), X, label="optimize_remat", refused=2),
+    case("run_state", state, X, refused=1),
     case("remat_opt", jax.jit(lambda x: jax.vjp(kernel, x)[1](x)[0]), X, refused=1),
 ]
 if VERSION >= (0, 11):
