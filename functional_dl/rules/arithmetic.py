@@ -77,7 +77,8 @@ def pow_(ct: Any, y: Any, a: Any, b: Any) -> Cts:
 def polynomial(ct: Any, y: Any, x: Any, *coefficients: Any, unroll: int | None = None) -> Cts:
     """y = Σₖ cₖ xᵏ (JAX from 0.12 on).   x̄ = ȳ Σₖ k cₖ xᵏ⁻¹, c̄ₖ = ȳ xᵏ, each power from the one before."""
     slopes = [c * k for k, c in enumerate(coefficients)][1:]
-    x_ct = unbroadcast(ct * lax.polynomial(x, slopes, unroll=unroll), x)
+    horner = lax.polynomial  # type: ignore[attr-defined]  # not in every version
+    x_ct = unbroadcast(ct * horner(x, slopes, unroll=unroll), x)
     powers = [ct]
     for _ in slopes:
         powers.append(powers[-1] * x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -173,17 +174,18 @@ def test_closed_over_tracers_of_every_kind() -> None:
     def outer(grad: Any, a: Any) -> Any:
         return grad(lambda x: jnp.sum(jnp.sin(a * x) * jax.nn.relu(x + a)))(jnp.asarray(X[0]))
 
-    for transform in (
-        jax.jit,
-        jax.vmap,
-        lambda f: lambda a: jax.jvp(f, (a,), (a,)),
-        lambda f: lambda a: jax.jacrev(f)(a),
-        lambda f: lambda a: fdl.jacrev(f)(a),
-        lambda f: lambda a: lax.map(f, a),
-    ):
-        a = jnp.asarray(normal(2, 3))
-        assert_tree_close(transform(lambda a: outer(fdl.grad, a))(a[0] if transform is not jax.vmap else a),
-                          transform(lambda a: outer(jax.grad, a))(a[0] if transform is not jax.vmap else a))  # fmt: skip
+    rows = jnp.asarray(normal(2, 3))
+    for transform, where in [
+        (jax.jit, rows[0]),
+        (jax.vmap, rows),
+        (lambda f: lambda v: jax.jvp(f, (v,), (v,)), rows[0]),
+        (jax.jacrev, rows[0]),
+        (fdl.jacrev, rows[0]),
+        (lambda f: lambda v: lax.map(f, v), rows[0]),
+    ]:
+        assert_tree_close(
+            transform(functools.partial(outer, fdl.grad))(where), transform(functools.partial(outer, jax.grad))(where)
+        )
 
 
 def test_signatures_match() -> None:
