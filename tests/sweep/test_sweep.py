@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
+import functional_dl as fdl
 from tests.sweep.comparison import compare
 from tests.sweep.entries import Entry
 from tests.sweep.report import PATH, render
@@ -32,6 +34,22 @@ def lenient() -> Iterator[None]:
 @pytest.mark.parametrize("entry", ENTRIES, ids=str)
 def test_function(entry: Entry) -> None:
     compare(entry)
+
+
+@pytest.mark.parametrize("name", ["jax.numpy.tanh", "jax.scipy.special.gammainc", "jax.lax.zeta"])
+def test_a_wrong_pullback_is_caught(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Off by a hundred thousandth, at an order where JAX is the oracle and at one where differences are."""
+
+    def wrong(fun: Callable[..., Any], *args: Any) -> Any:
+        out, back = right(fun, *args)
+        return out, lambda ct: jax.tree.map(lambda x: x * (1 + 1e-5), back(ct))
+
+    right = fdl.vjp
+    entry = next(e for e in ENTRIES if str(e) == name)
+    compare(entry)
+    monkeypatch.setattr(fdl, "vjp", wrong)
+    with pytest.raises(AssertionError):
+        compare(entry)
 
 
 @pytest.mark.parametrize("module", MODULES)
