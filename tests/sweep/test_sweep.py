@@ -69,4 +69,4 @@ def test_what_is_called_discrete_has_no_floating_output() -> None:
 
 def test_the_document_is_up_to_date() -> None:
     text = PATH.read_text(encoding="utf-8")
-    assert render(text) == text, "run python -m tests.sweep with every version of JAX that is installed"
+    assert render(text, enter=False) == text, "run python -m tests.sweep with every version of JAX that is installed"
