@@ -138,6 +138,11 @@ def branches(a: Any) -> Any:
     )
 
 
+def product(a: Any) -> Any:
+    # The program of a reduction is traced for values that do not vary.
+    return lax.reduce(a, np.float64(1.0), lambda u, v: lax.mul(u, v), (1,))[:, None] * a
+
+
 def looped(a: Any) -> Any:
     return lax.fori_loop(0, 3, lambda i, c: jnp.sin(c) * lax.pmean(c, "x"), a)
 
@@ -150,6 +155,7 @@ PROGRAMS: dict[str, Callable[..., Any]] = {
     "branches": across(branches, P("x"), P("x")),
     "loop": across(looped, P("x"), P("x")),
     "custom rules": across(custom, P("x"), P("x")),
+    "a reduction's program": across(product, P("x"), P("x")),
     "no types": across(custom, P("x"), P("x"), False),
     "partial": across(wave, P("x"), P("x"), axis_names={"x"}),
     "pmap": lambda a: jax.pmap(lambda r: lax.psum(jnp.sin(r), "i") * r, axis_name="i")(a),
