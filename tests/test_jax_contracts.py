@@ -196,3 +196,78 @@ DOORS = [
 @pytest.mark.parametrize("name", DOORS)
 def test_public_doors(name: str) -> None:
     assert hasattr(core, name)
+
+
+def test_linear_solves_carry_four_programs() -> None:
+    eqn = jax.make_jaxpr(lambda a, b: lax.custom_linear_solve(lambda x: a * x, b, lambda f, b: b, lambda f, b: b))(
+        2.0, 3.0
+    ).jaxpr.eqns[-1]
+    assert eqn.params["jaxprs"]._fields == ("matvec", "vecmat", "solve", "transpose_solve")
+    assert eqn.params["const_lengths"]._fields == eqn.params["jaxprs"]._fields
+
+
+def test_remat_says_whether_it_stems_from_a_derivative() -> None:
+    eqn = only_equation(jax.checkpoint(jnp.sin), 1.0)
+    assert eqn.params.keys() == {"jaxpr", "prevent_cse", "differentiated", "policy"}
+
+
+def test_linear_calls_bring_their_transpose() -> None:
+    eqn = only_equation(lambda x: jax.custom_derivatives.linear_call(lambda r, x: r * x, lambda r, x: x, 2.0, x), 1.0)
+    transpose, consts = eqn.params["transpose_thunk"]()
+    assert (eqn.params["num_callee_consts"], eqn.params["num_res"], len(consts)) == (0, 1, 0)
+    assert len(jaxprs.open_jaxpr(transpose).inputs) == len(jaxprs.open_jaxpr(eqn.params["callee"]).inputs) == 2
+
+
+def test_a_forward_kept_whole_says_what_it_returns() -> None:
+    @jax.custom_vjp
+    def f(x: Any) -> Any:
+        return jnp.sin(x)
+
+    f.defvjp(lambda x: (jnp.sin(x), (x, x + 1)), lambda r, ct: (ct,), optimize_remat=True)
+    eqn = jax.make_jaxpr(lambda x: jax.vjp(f, x)[0])(1.0).jaxpr.eqns[0]
+    assert eqn.primitive.name == "remat_opt"
+    assert (eqn.params["num_consts"], eqn.params["num_res"], len(eqn.outvars)) == (0, 1, 2)
+    program, consts = eqn.params["fun_jaxpr_thunk"]()
+    assert len(jaxprs.open_jaxpr(program).outputs) == 1 and not consts
+
+
+def test_tracers_that_are_left_over_tell_their_variable() -> None:
+    left: list[Any] = []
+    closed = jax.make_jaxpr(lambda x: [left.append(jnp.sin(x)), jnp.cos(x)][1])(1.0)
+    again = jaxprs.trace(lambda: [left[0] * 2])
+    (value,) = [c for c in again.consts if isinstance(c, jax.core.Tracer)]
+    assert value is left[0] and value.val in [v for eqn in closed.jaxpr.eqns for v in eqn.outvars]
+
+
+def test_refs_say_what_they_hold_and_what_is_read() -> None:
+    def fun(x: Any, i: Any) -> Any:
+        ref = jax.new_ref(x)
+        ref[i, 1:3] = ref[0, ::2]
+        return jax.freeze(ref)
+
+    eqns = jax.make_jaxpr(fun)(jnp.ones((2, 4)), 1).jaxpr.eqns
+    assert [e.primitive.name for e in eqns] == ["new_ref", "get", "swap", "freeze"]
+    assert eqns[0].outvars[0].aval.inner_aval.shape == (2, 4)
+    assert {e.input for e in eqns[2].effects} == {eqns[0].outvars[0]}, "effects no longer name a ref's variable"
+    (index,) = jax.tree.unflatten(eqns[2].params["tree"], eqns[2].invars[2:])
+    assert type(index).__name__ == "NDIndexer" and index.int_indexer_shape == ()
+    assert index.indices[0] is eqns[2].invars[2]
+    assert (index.indices[1].start, index.indices[1].size, index.indices[1].stride) == (1, 2, 1)
+
+
+def test_scopes_can_be_put_into_others() -> None:
+    def fun(x: Any) -> Any:
+        with jax.named_scope("block"):
+            return jnp.sin(x)
+
+    stack = only_equation(fun, 1.0).source_info.name_stack
+    assert str(type(stack)().transform("vjp") + stack) == "vjp(block)"
+
+
+@pytest.mark.skipif(jax.__version_info__ < (0, 11), reason="custom_root is a custom JVP call before")
+def test_roots_bring_their_functions() -> None:
+    eqn = only_equation(lambda a: lax.custom_root(lambda x: x - a, a, lambda f, x: x, lambda g, y: y), 2.0)
+    assert eqn.primitive.name == "call_hi_primitive"
+    prim = eqn.params["_prim"]
+    assert type(prim).__name__ == "CustomRoot" and len(prim.in_tree.children()) == 4
+    assert callable(prim.f) and callable(prim.tangent_solve)

@@ -185,3 +185,10 @@ def test_no_gradient_goes_through_the_host(how: Any) -> None:
     np.testing.assert_allclose(found, np.sin(X))
     found, aux = fdl.grad(how(lambda x: (jnp.sum(x**2), sine_on_host(x))), has_aux=True)(X)
     np.testing.assert_allclose((found, aux), (2 * X, np.sin(X)))
+
+
+def test_no_gradient_goes_through_foreign_calls() -> None:
+    call = jax.ffi.ffi_call("a_target_that_is_not_there", jax.ShapeDtypeStruct(X.shape, X.dtype))
+    with pytest.raises(fdl.RuleError, match=r"ffi_call.*custom_vjp"):
+        jax.make_jaxpr(fdl.grad(lambda x: jnp.sum(call(x))))(X)
+    jax.make_jaxpr(fdl.grad(lambda x: jnp.sum(x * lax.stop_gradient(call(x)))))(X)
