@@ -38,12 +38,6 @@ def check_input(who: str, holomorphic: bool, allow_int: bool, x: Any) -> None:
                 f"got {dtype.name}. If you want to use Boolean- or integer-valued inputs, use vjp or set allow_int "
                 "to True."
             )
-    elif jax.dtypes.issubdtype(dtype, np.complexfloating) and not holomorphic:
-        raise TypeError(
-            f"{who} requires real-valued inputs (input dtype that is a sub-dtype of np.floating), but got "
-            f"{dtype.name}. For holomorphic differentiation, pass holomorphic=True. For differentiation of "
-            "non-holomorphic functions involving complex inputs, use vjp directly."
-        )
 
 
 def check_output(who: str, holomorphic: bool, aval: Any) -> None:
