@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from functional_dl.avals import manual_type
 from functional_dl.jaxprs import Literal
 from functional_dl.planner.graph import is_repeatable, reads, size_of
 from functional_dl.planner.min_cut import smallest_keep
@@ -40,5 +41,15 @@ def values_to_keep(forward: Sequence[Any], free: Collection[Any], needed: Sequen
             made_of[number(v)] = operands if again else None
     wanted = [number(v) for v in needed if type(v) is not Literal]
     at_hand = [number(v) for v in free]
-    kept = smallest_keep([size_of(v.aval) for v in variables], made_of, at_hand, wanted)
+    kept = smallest_keep([_price(v.aval) for v in variables], made_of, at_hand, wanted)
     return {variables[i] for i in kept}
+
+
+def _price(aval: Any) -> int:
+    """The bytes of a value, out of all proportion where it had better not be kept at all.
+
+    Where the type says that a sum over devices is put off, JAX does not let a value leave a `jax.shard_map` over axes
+    that are not explicit.
+    """
+    kind = manual_type(aval)
+    return size_of(aval) << 20 if kind is not None and (kind.unreduced or kind.reduced) else size_of(aval)
