@@ -65,7 +65,7 @@ def remat(call: Call, differentiate: Callable[..., Any]) -> Augmented:
     def forward(*operands: Any) -> tuple[Sequence[Any], Sequence[Any]]:
         outputs = [*ahead.outputs[:m], *kept]
         graph = Graph(ahead.inputs, outputs, prune(ahead.eqns, outputs), ahead.constvars, ahead.consts)
-        found = evaluate(_without_residuals(graph), operands)
+        found = evaluate(graph, operands)
         return found[:m], [_moved(x, saved[v], "dst") for v, x in zip(kept, found[m:], strict=True)]
 
     def backward(cts: Sequence[Any], ys: Sequence[Any], residuals: Sequence[Any], *operands: Any) -> Sequence[Any]:
@@ -82,38 +82,12 @@ def _closed(jaxpr: Any) -> Any:
     return close(open_jaxpr(jaxpr))
 
 
-def _without_residuals(graph: Graph) -> Graph:
-    """``graph`` with the function itself where the forward of a `jax.custom_vjp` keeps residuals that nobody reads.
-
-    For forwards that say so (``optimize_remat``): a kernel that makes residuals is no dead code to the compiler.
-    """
-    read = {v for eqn in graph.eqns for v in eqn.invars if type(v) is not Literal}
-    read.update(v for v in graph.outputs if type(v) is not Literal)
-
-    def opens(eqn: Any) -> bool:
-        return eqn.primitive.name == "remat_opt" and read.isdisjoint(eqn.outvars[: eqn.params["num_res"]])
-
-    def program(eqn: Any) -> Graph:
-        found, consts = eqn.params["fun_jaxpr_thunk"]()
-        own = open_jaxpr(found)
-        dropped = [Var(v.aval) for v in eqn.invars[: eqn.params["num_consts"]]]
-        nothing = [Var(v.aval) for v in eqn.outvars[: eqn.params["num_res"]]]
-        return Graph([*dropped, *own.inputs], [*nothing, *own.outputs], own.eqns, own.constvars, list(consts))
-
-    return _spliced(graph, opens, program)
-
-
 def _opened(graph: Graph) -> Graph:
     """``graph`` with the programs of its ``jit`` calls in their place, so that a policy sees what is in them.
 
     Calls that state shardings stay as they are.
     """
-    return _spliced(graph, _opens, lambda eqn: _opened(open_jaxpr(eqn.params["jaxpr"])))
-
-
-def _spliced(graph: Graph, which: Callable[[Any], bool], program: Callable[[Any], Graph]) -> Graph:
-    """``graph`` with the ``program`` of some equations in their place."""
-    if not any(which(eqn) for eqn in graph.eqns):
+    if not any(_opens(eqn) for eqn in graph.eqns):
         return graph
     build = Builder()
     names: dict[Any, Any] = {}
@@ -123,8 +97,9 @@ def _spliced(graph: Graph, which: Callable[[Any], bool], program: Callable[[Any]
 
     for eqn in graph.eqns:
         invars = [current(v) for v in eqn.invars]
-        if which(eqn):
-            names.update(zip(eqn.outvars, build.splice(program(eqn), invars), strict=True))
+        if _opens(eqn):
+            outs = build.splice(_opened(open_jaxpr(eqn.params["jaxpr"])), invars)
+            names.update(zip(eqn.outvars, outs, strict=True))
         else:
             build.eqns.append(eqn.replace(invars=invars))
     return Graph(

@@ -276,7 +276,7 @@ def test_remat_recomputes_behind_a_barrier() -> None:
 
 
 def test_remat_runs_the_function_where_nobody_reads_residuals() -> None:
-    """``optimize_remat``: the forward pass of a rematerialised call needs the function alone, not its fwd."""
+    """``optimize_remat``: compiled, the forward pass of a rematerialised call is the function alone, not its fwd."""
 
     @jax.custom_vjp
     def kernel(x: Any) -> Any:
