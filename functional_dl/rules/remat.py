@@ -10,7 +10,7 @@ import jax
 from jax.ad_checkpoint import Recompute
 
 from functional_dl.avals import tied
-from functional_dl.jaxprs import Builder, Graph, Literal, Var, close, evaluate, open_jaxpr, prune
+from functional_dl.jaxprs import Builder, Graph, Literal, Var, close, evaluate, open_jaxpr, prune, rename
 from functional_dl.rules.calls import unstated_sharding
 from functional_dl.rules.table import Augmented, Call, structural, vjp
 
@@ -96,12 +96,11 @@ def _opened(graph: Graph) -> Graph:
         return v if type(v) is Literal else names.get(v, v)
 
     for eqn in graph.eqns:
-        invars = [current(v) for v in eqn.invars]
         if _opens(eqn):
-            outs = build.splice(_opened(open_jaxpr(eqn.params["jaxpr"])), invars)
+            outs = build.splice(_opened(open_jaxpr(eqn.params["jaxpr"])), [current(v) for v in eqn.invars])
             names.update(zip(eqn.outvars, outs, strict=True))
         else:
-            build.eqns.append(eqn.replace(invars=invars))
+            build.eqns += rename([eqn], names)
     return Graph(
         graph.inputs,
         [current(v) for v in graph.outputs],
