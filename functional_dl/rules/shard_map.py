@@ -83,8 +83,8 @@ def shard_map(call: Call, differentiate: Callable[..., Any]) -> Augmented:
             sums = [_absent(axes, in_specs[i]) for i in inner.targets]
             return [lax.psum(g, along) if along else g for g, along in zip(slopes, sums, strict=True)]
 
-        ins = [*specs, *[_cotangent_spec(out_specs[j]) for j in inner.seeds]]
-        slopes = mapped(run, ins, [_cotangent_spec(in_specs[i]) for i in inner.targets])(*residuals, *seeds)
+        ins = [*specs, *[out_specs[j].to_ct_spec() for j in inner.seeds]]
+        slopes = mapped(run, ins, [in_specs[i].to_ct_spec() for i in inner.targets])(*residuals, *seeds)
         return inner.spread(slopes, len(operands))
 
     return Augmented(forward, backward)
@@ -92,7 +92,7 @@ def shard_map(call: Call, differentiate: Callable[..., Any]) -> Augmented:
 
 def _mentioned(spec: Any) -> set[Any]:
     """The mesh axes that a partition spec splits a value along, or that its cotangent is a sum along, not yet taken."""
-    entries = [e if isinstance(e, tuple) else (e,) for e in spec if e is not None]
+    entries = [e if isinstance(e, tuple) else (e,) for e in spec.partitions if e is not None]
     return {a for entry in entries for a in entry} | set(spec.reduced)
 
 
@@ -104,13 +104,6 @@ def _absent(axes: Sequence[Any], spec: Any) -> tuple[Any, ...]:
 def _shared(ct: Any, mesh: Any, axes: Sequence[Any]) -> Any:
     """The part of ``ct`` of each of the devices along ``axes``."""
     return ct / prod(mesh.shape[a] for a in axes) if axes else ct
-
-
-def _cotangent_spec(spec: Any) -> Any:
-    """The spec of a cotangent: that of the value, but what was unreduced is reduced, and conversely."""
-    if not spec.unreduced and not spec.reduced:
-        return spec
-    return PartitionSpec(*spec, unreduced=spec.reduced, reduced=spec.unreduced)
 
 
 def _axes_in_use(body: Any, manual: Any, specs: Sequence[Any]) -> tuple[Any, ...]:

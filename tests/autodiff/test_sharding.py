@@ -286,6 +286,18 @@ EXPLICIT_PROGRAMS: dict[str, tuple[Callable[..., Any], Any, tuple[Any, ...]]] = 
         (A,),
         (("x", "y"),),
     ),
+    "sums put off": (
+        lambda w, a: jax.reshard(
+            jax.shard_map(
+                lambda w, a: lax.pcast(jnp.sin(a.T @ a) @ w, "x", to="unreduced"),
+                in_specs=(P(reduced={"x"}), P("x")),
+                out_specs=P(unreduced={"x"}),
+            )(jax.reshard(w, P(None, None, reduced={"x"})), a),
+            P(),
+        ),
+        (W, A),
+        ((None, None), ("x", None)),
+    ),
     "map": (
         lambda a: jax.shard_map(lambda a: lax.psum(jnp.sin(jnp.sum(a)), "x") * a, out_specs=P("x", "y"))(a),
         (A,),
