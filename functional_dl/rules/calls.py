@@ -79,7 +79,8 @@ def jit(call: Call, differentiate: Callable[..., Any]) -> Augmented:
 @cache
 def unstated_sharding() -> Any:
     """JAX's mark for a sharding left to the compiler, seen on a jit that states none."""
-    return jax.make_jaxpr(jax.jit(lambda x: x))(0.0).eqns[0].params["in_shardings"][0]
+    with jax.disable_jit(False):
+        return jax.make_jaxpr(jax.jit(lambda x: x))(0.0).eqns[0].params["in_shardings"][0]
 
 
 def _lifted(closed: Any) -> tuple[Any, list[Any]]:

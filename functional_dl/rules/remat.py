@@ -111,8 +111,9 @@ def _opened(graph: Graph) -> Graph:
 
 
 def _opens(eqn: Any) -> bool:
-    stated = (*eqn.params["in_shardings"], *eqn.params["out_shardings"]) if eqn.primitive.name == "jit" else (None,)
-    return all(s is unstated_sharding() for s in stated)
+    if eqn.primitive.name != "jit":
+        return False
+    return all(s is unstated_sharding() for s in (*eqn.params["in_shardings"], *eqn.params["out_shardings"]))
 
 
 def _answer(policy: Callable[..., Any] | None, eqn: Any) -> Any:

@@ -267,6 +267,12 @@ def test_remat_in_its_other_ways(how: Any) -> None:
         assert_gradients(lambda w, fun=fun: jnp.sum(fun(w)), how)
 
 
+def test_remat_where_nothing_is_compiled() -> None:
+    with jax.disable_jit():
+        found = fdl.grad(lambda w: jnp.sum(jax.checkpoint(block)(w)))(X)
+    np.testing.assert_allclose(found, jax.grad(lambda w: jnp.sum(block(w)))(X), rtol=1e-12)
+
+
 def test_remat_recomputes_behind_a_barrier() -> None:
     def barriers(**options: Any) -> int:
         fun = jax.checkpoint(block, **options)
