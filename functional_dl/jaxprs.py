@@ -294,8 +294,8 @@ def is_staged() -> bool:
 @cache
 def _jit_template() -> tuple[Any, dict[str, Any], Any]:
     """The ``jit`` primitive, its parameters with inlining switched on, and JAX's mark for an unstated sharding."""
-    jaxpr = jax.make_jaxpr(jax.jit(lambda x: x))(0.0)
-    eqn = jaxpr.eqns[0]
+    with jax.disable_jit(False):
+        eqn = jax.make_jaxpr(jax.jit(lambda x: x))(0.0).eqns[0]
     inline = eqn.params["inline"]
     # A bool in 0.10; from 0.11 an enum whose JAX_EARLY inlines while tracing.
     early = True if isinstance(inline, bool) else type(inline).JAX_EARLY
