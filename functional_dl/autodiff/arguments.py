@@ -31,13 +31,11 @@ def check_input(who: str, holomorphic: bool, allow_int: bool, x: Any) -> None:
     dtype = jax.typeof(x).dtype
     if holomorphic and not jax.dtypes.issubdtype(dtype, np.complexfloating):
         raise TypeError(f"{who} with holomorphic=True requires inputs of complex dtype, but got {dtype.name}.")
-    if not jax.dtypes.issubdtype(dtype, np.inexact):
-        if not allow_int:
-            raise TypeError(
-                f"{who} requires real- or complex-valued inputs (input dtype that is a sub-dtype of np.inexact), but "
-                f"got {dtype.name}. If you want to use Boolean- or integer-valued inputs, use vjp or set allow_int "
-                "to True."
-            )
+    if not allow_int and not jax.dtypes.issubdtype(dtype, np.inexact):
+        raise TypeError(
+            f"{who} requires real- or complex-valued inputs (input dtype that is a sub-dtype of np.inexact), but "
+            f"got {dtype.name}. If you want to use Boolean- or integer-valued inputs, use vjp or set allow_int to True."
+        )
 
 
 def check_output(who: str, holomorphic: bool, aval: Any) -> None:

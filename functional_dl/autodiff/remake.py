@@ -35,7 +35,9 @@ def remade(program: Any, free: Collection[Any], tie: bool) -> Any:
     gradients = [g for g in program.gradients if g is not None and type(g) is not Literal]
     needed = list(dict.fromkeys(v for eqn in program.backward for v in reads(eqn) if v not in made))
     needed += [g for g in gradients if g not in made and g not in needed]
-    free = {*free, *program.constvars}
+    # What a `jax.checkpoint` starts from, or its policy keeps, is the user's choice, and stays.
+    pinned = {v for eqn in program.backward if eqn.primitive.name == "remat2" for v in reads(eqn) if v not in made}
+    free = {*free, *program.constvars, *pinned}
     kept = values_to_keep(program.forward, free, needed)
     at_hand = kept | free
     again = [v for v in needed if v not in at_hand]

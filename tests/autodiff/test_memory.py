@@ -100,6 +100,20 @@ def test_it_survives_the_compiler_unrolled() -> None:
     assert auto < 0.6 * due, (auto, due)
 
 
+def test_checkpoints_of_the_users_are_honoured() -> None:
+    """What `jax.checkpoint` starts from is not made again from something earlier."""
+
+    def marked(ws: Any, x: Any) -> Any:
+        for i in range(ws.shape[0]):
+            x = jax.checkpoint(block)(jnp.tanh(x), ws[i])
+        return jnp.sum(x**2)
+
+    fun = lambda ws, memory: fdl.vjp(lambda ws: marked(ws, X), ws, memory=memory)[1]
+    kept = [jax.eval_shape(lambda ws, m=m: fun(ws, m), WS).residuals for m in ("keep", "auto")]
+    starts = [[r.shape for r in leaves].count(X.shape) for leaves in kept]
+    assert starts[1] >= len(WS), starts
+
+
 def test_unknown_policies() -> None:
     with pytest.raises(ValueError, match="'keep', 'auto'.*'much'"):
         fdl.grad(jnp.sin, memory="much")
