@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax.scipy.stats as stats
@@ -18,12 +19,12 @@ COUNTS = np.array([[0.0, 2.0, 1.0], [3.0, 1.0, 2.0]])
 
 
 def _distribution(name: str, *args: Any, **settings: Any) -> None:
-    """Every function of one distribution at ``args``, ``ppf`` and ``isf`` at a probability; ``settings`` of the cdf."""
-    table = Table(f"jax.scipy.stats.{name}")
-    for each in ["pdf", "logpdf", "ppf", "isf"]:
+    """What JAX has of one distribution at ``args``, inverses at a probability; ``settings`` are for its integrals."""
+    table, module = Table(f"jax.scipy.stats.{name}"), getattr(stats, name)
+    for each in [each for each in ("pdf", "logpdf", "ppf", "isf") if hasattr(module, each)]:
         table.each(each, *((P, *args[1:]) if each in ("ppf", "isf") else args))
-    for each in ["cdf", "logcdf", "sf", "logsf"]:
-        table.one(each, lambda *xs, each=each: getattr(getattr(stats, name), each)(*xs), *args, **settings)
+    for each in [each for each in ("cdf", "logcdf", "sf", "logsf") if hasattr(module, each)]:
+        table.one(each, getattr(module, each), *args, **settings)
     TABLES.append(table)
 
 
@@ -46,20 +47,20 @@ _distribution("gamma", A, B, P, C, **IGAMMA)
 _distribution("gennorm", X, A, **IGAMMA)
 
 
-def _counts(name: str, fun_args: tuple[object, ...]) -> None:
+def _counts(name: str, *parameters: Any) -> None:
     """A distribution of counts: the count is fixed, the parameters are differentiated."""
-    table = Table(f"jax.scipy.stats.{name}")
-    for each in ("pmf", "logpmf", "cdf"):
-        table.one(each, lambda *p, each=each: getattr(getattr(stats, name), each)(COUNTS, *p), *fun_args)
+    table, module = Table(f"jax.scipy.stats.{name}"), getattr(stats, name)
+    for each in [each for each in ("pmf", "logpmf", "cdf") if hasattr(module, each)]:
+        table.one(each, functools.partial(getattr(module, each), COUNTS), *parameters)
     TABLES.append(table)
 
 
-_counts("poisson", (A,))
+_counts("poisson", A)
 TABLES[-1].each("entropy", A)
-_counts("geom", (P,))
-_counts("nbinom", (A, P))
-_counts("binom", (A + 3, P))
-_counts("betabinom", (A + 3, B, C))
+_counts("geom", P)
+_counts("nbinom", A, P)
+_counts("binom", A + 3, P)
+_counts("betabinom", A + 3, B, C)
 
 bernoulli = Table("jax.scipy.stats.bernoulli")
 for each in ("pmf", "logpmf", "cdf"):

@@ -22,13 +22,10 @@ DISCRETE = [entry for table in TABLES.values() for entry in table.discrete if en
 
 @pytest.fixture(autouse=True)
 def lenient() -> Iterator[None]:
-    """JAX's own functions promote ranks and warn of deprecations; and programs that run once want no optimising."""
-    unoptimized = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
+    """JAX's own functions promote ranks and warn of deprecations."""
     with jax.numpy_rank_promotion("allow"), jax.enable_x64(True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-    jax.config.update("jax_disable_most_optimizations", unoptimized)
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=str)
