@@ -17,8 +17,7 @@ from functional_dl import rules
 from functional_dl.autodiff.fragments import fragment
 from functional_dl.autodiff.interception import LINK, PARTED
 from functional_dl.autodiff.remake import remade
-from functional_dl.autodiff.sweep import sweep, total
-from functional_dl.avals import zeros
+from functional_dl.autodiff.sweep import sweep, total, zero_graph
 from functional_dl.jaxprs import (
     Atom,
     Builder,
@@ -32,7 +31,6 @@ from functional_dl.jaxprs import (
     open_jaxpr,
     prune,
     rename,
-    trace,
 )
 from functional_dl.rules.refs import CREATORS, WRITERS, discharged
 from functional_dl.sources import reverse_source
@@ -110,11 +108,6 @@ class _Mark:
         return [(self.source, cts[0])]
 
 
-@lru_cache(maxsize=1024)
-def _zeros(aval: Any) -> Graph:
-    return trace(lambda: [zeros(aval)])
-
-
 def joint(
     graph: Graph, wanted: Sequence[bool], seeded: Sequence[bool], differentiate: Differentiation | None = None
 ) -> Joint:
@@ -150,7 +143,7 @@ def joint(
                 steps[i] = _Mark([tangent], eqn.invars[0])
                 active.add(tangent)
             at_zero = Builder()
-            names[primal], (names[tangent],) = eqn.invars[0], at_zero.splice(_zeros(tangent.aval), [])
+            names[primal], (names[tangent],) = eqn.invars[0], at_zero.splice(zero_graph(tangent.aval), [])
             replaced[i] = at_zero.eqns
         elif True in mask:
             rule = differentiate.book.find(eqn.primitive, eqn.params)

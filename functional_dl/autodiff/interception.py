@@ -17,30 +17,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import numpy as np
-from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jax.extend import core
 from jax.interpreters import ad
 
 from functional_dl import rules
 from functional_dl.jaxprs import bind_on, is_float
+from functional_dl.rules.book import function_name
+from functional_dl.rules.custom_rules import absent_tangent
 
-__all__ = ["LINK", "PARTED", "absent_tangent", "intercept", "is_absent"]
+__all__ = ["LINK", "PARTED", "intercept", "is_absent"]
 
 
 PARTED, LINK = core.Primitive("parted"), core.Primitive("link")
 PARTED.multiple_results = True
 PARTED.def_abstract_eval(lambda x: [x, x.to_tangent_aval()])
 LINK.def_abstract_eval(lambda y, slope: y)
-
-
-def absent_tangent(aval: Any, symbolic: bool) -> Any:
-    """The tangent that a custom JVP rule is given for an operand that is not differentiated."""
-    due = aval.to_tangent_aval()
-    if symbolic:
-        return SymbolicZero(due)
-    return lax.full(due.shape, 0, due.dtype) if is_float(due) else np.zeros(due.shape, due.dtype)
 
 
 def is_absent(tangent: Any) -> bool:
@@ -89,7 +81,7 @@ class _Interceptor(jax.core.Trace):
     def process_custom_jvp_call(
         self, primitive: Any, fun: Any, jvp: Any, tracers: Any, /, *, symbolic_zeros: bool
     ) -> Any:
-        named = self._book.override(primitive.name, lambda: str(fun.debug_info.func_src_info).split(" ", 1)[0])
+        named = self._book.override(primitive.name, lambda: function_name(fun.debug_info))
         if named is not None or not self._touched(tracers):
             return self._pass_on(primitive, tracers, {"subfuns": (fun, jvp), "symbolic_zeros": symbolic_zeros})
         inner = _Interceptor(self.parent_trace, self._book)

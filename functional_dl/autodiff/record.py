@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -12,9 +11,9 @@ import jax
 from functional_dl import rules
 from functional_dl.autodiff.backward import Differentiation
 from functional_dl.autodiff.fragments import Fragment, fragment
-from functional_dl.autodiff.sweep import Step, sweep, total
+from functional_dl.autodiff.sweep import Step, sweep, total, zero_graph
 from functional_dl.avals import zeros
-from functional_dl.jaxprs import Atom, Builder, Graph, Literal, Var, is_float, late_call, prune, trace
+from functional_dl.jaxprs import Atom, Builder, Graph, Literal, Var, is_float, late_call, prune
 
 __all__ = ["Alias", "Called", "Ran", "Record", "reverse"]
 
@@ -81,7 +80,7 @@ class Ran:
                 residuals = build.splice(piece.forward, eqn.invars, eqn.source_info)[len(eqn.outvars) :]
         else:
             given = [
-                build.splice(_zeros(v.aval.to_ct_aval()), [])[0] if ct is None else ct
+                build.splice(zero_graph(v.aval.to_ct_aval()), [])[0] if ct is None else ct
                 for ct, v in zip(cts, eqn.outvars, strict=True)
                 if is_float(v.aval)
             ]
@@ -129,11 +128,6 @@ class Called:
         eqn = late_call(run, [*self.residuals, *[cts[i] for i in arriving]], [v.aval.to_ct_aval() for v in targets])
         build.eqns.append(eqn)
         return list(zip(targets, eqn.outvars, strict=True))
-
-
-@lru_cache(maxsize=1024)
-def _zeros(aval: Any) -> Graph:
-    return trace(lambda: [zeros(aval)])
 
 
 def reverse(kept: Record, outs: Sequence[Any], seeds: Sequence[Atom | None]) -> tuple[Graph, list[bool]]:

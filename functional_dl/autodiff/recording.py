@@ -18,7 +18,7 @@ from jax.extend.source_info_util import current
 from functional_dl import rules
 from functional_dl.autodiff.backward import Differentiation
 from functional_dl.autodiff.fragments import Fragment, fragment, hashable, spliced
-from functional_dl.autodiff.interception import absent_tangent, is_absent
+from functional_dl.autodiff.interception import is_absent
 from functional_dl.autodiff.record import Alias, Called, Ran, Record
 from functional_dl.autodiff.recorded_refs import RecordedRef, on_refs
 from functional_dl.avals import zeros
@@ -36,6 +36,8 @@ from functional_dl.jaxprs import (
     open_jaxpr,
     trace,
 )
+from functional_dl.rules.book import function_name
+from functional_dl.rules.custom_rules import absent_tangent
 from functional_dl.rules.custom_vjp import run_backward, run_forward
 from functional_dl.rules.refs import CREATORS, WRITERS
 
@@ -200,11 +202,9 @@ class _Recorder(jax.core.Trace):
         """
         values, active = self._lower(tracers)
         params = {"subfuns": (fun, jvp), "symbolic_zeros": symbolic_zeros}
-        if True not in active:
-            with core.set_current_trace(self.parent_trace):
-                return primitive.bind(*values, **params)
-        if self._overridden(primitive, fun):
-            return self._run_staged(primitive, params, tracers)
+        done = self._without_rule(primitive, fun, params, tracers, values, active)
+        if done is not None:
+            return done
         kept = self.record
         inner = _Recorder(self.parent_trace, kept, self._differentiate)
         tangents = []
@@ -248,11 +248,9 @@ class _Recorder(jax.core.Trace):
         """Run the user's forward now, and the user's backward when the cotangents have values."""
         values, active = self._lower(tracers)
         params = {"subfuns": (fun, fwd, bwd), "out_trees": out_trees, "symbolic_zeros": symbolic_zeros}
-        if True not in active:
-            with core.set_current_trace(self.parent_trace):
-                return primitive.bind(*values, **params)
-        if self._overridden(primitive, fun):
-            return self._run_staged(primitive, params, tracers)
+        done = self._without_rule(primitive, fun, params, tracers, values, active)
+        if done is not None:
+            return done
         kept = self.record
         with core.set_current_trace(self.parent_trace):
             outs, residuals = run_forward(fwd, out_trees, values, active)
@@ -266,9 +264,26 @@ class _Recorder(jax.core.Trace):
         kept.steps.append(Called(outvars, operands, [kept.constant(r) for r in residuals], call))
         return [self.lift(y, v) if is_float(v.aval) else y for y, v in zip(outs, outvars, strict=True)]
 
+    def _without_rule(
+        self,
+        primitive: Any,
+        fun: Any,
+        params: dict[str, Any],
+        tracers: Sequence[Any],
+        values: Sequence[Any],
+        active: tuple[bool, ...],
+    ) -> Any:
+        """Run a call whose own rule has no say: nothing is differentiated, or a rule of the user's stands in its place.
+
+        ``None`` if it has.
+        """
+        if True not in active:
+            with core.set_current_trace(self.parent_trace):
+                return primitive.bind(*values, **params)
+        return self._run_staged(primitive, params, tracers) if self._overridden(primitive, fun) else None
+
     def _overridden(self, primitive: Any, fun: Any) -> bool:
-        name = lambda: str(fun.debug_info.func_src_info).split(" ", 1)[0]  # noqa: E731
-        return self._differentiate.book.override(primitive.name, name) is not None
+        return self._differentiate.book.override(primitive.name, lambda: function_name(fun.debug_info)) is not None
 
     def _run_staged(self, primitive: Any, params: dict[str, Any], tracers: Sequence[Any]) -> Any:
         """Trace a call that the user has a rule for into the equation it is, and run that."""

@@ -31,44 +31,53 @@ def remade(program: Any, free: Collection[Any], tie: bool) -> Any:
       free: forward variables that are at hand anyway.
       tie: whether to tie what is made again to the cotangents.
     """
-    made = {v for eqn in program.backward for v in eqn.outvars} | {ct for ct in program.cotangents if ct is not None}
-    gradients = [g for g in program.gradients if g is not None and type(g) is not Literal]
-    needed = list(dict.fromkeys(v for eqn in program.backward for v in reads(eqn) if v not in made))
-    needed += [g for g in gradients if g not in made and g not in needed]
-    # What a `jax.checkpoint` starts from, or its policy keeps, is the user's choice, and stays.
-    pinned = {v for eqn in program.backward if eqn.primitive.name == "remat2" for v in reads(eqn) if v not in made}
+    cts = {ct for ct in program.cotangents if ct is not None}
+    made = cts.union(*[eqn.outvars for eqn in program.backward])
+    ends = [g for g in program.gradients if g is not None and type(g) is not Literal]
+    needed = dict.fromkeys(v for eqn in program.backward for v in reads(eqn) if v not in made)
+    # What is itself a gradient stays, and what a `jax.checkpoint` starts from, or its policy keeps: the user's choice.
+    pinned = {g for g in ends if g not in made}
+    pinned.update(v for eqn in program.backward if eqn.primitive.name == "remat2" for v in reads(eqn) if v not in made)
     free = {*free, *program.constvars, *pinned}
-    kept = values_to_keep(program.forward, free, needed)
-    at_hand = kept | free
+    maker = {v: eqn for eqn in program.forward for v in eqn.outvars}
+    at_hand = values_to_keep(maker, free, needed) | free
     again = [v for v in needed if v not in at_hand]
     if not again:
         return program
-    backward = _interleave(program, again, at_hand, made, tie)
-    return replace(program, backward=backward)
+    backward, names = _interleave(program, again, at_hand, cts, tie)
+    gradients = [g if g is None or type(g) is Literal else names.get(g, g) for g in program.gradients]
+    return replace(program, backward=backward, gradients=gradients)
 
 
-def _interleave(program: Any, again: list[Any], at_hand: set[Any], made: set[Any], tie: bool) -> list[Any]:
-    """The backward with the equations of each group before the first equation that reads of it."""
-    maker = {v: i for i, eqn in enumerate(program.forward) for v in eqn.outvars}
+def _interleave(
+    program: Any, again: list[Any], at_hand: set[Any], cts: set[Any], tie: bool
+) -> tuple[list[Any], dict[Any, Any]]:
+    """The backward with the equations of each group before the first equation that reads of it, and what was renamed.
+
+    A group is what is missing of one stretch of the forward.
+    """
+    place = {v: i for i, eqn in enumerate(program.forward) for v in eqn.outvars}
     stretches = _stretches(program.forward, at_hand)
     wanted: dict[int, list[Any]] = {}
     for v in again:
-        wanted.setdefault(stretches[maker[v]], []).append(v)
+        wanted.setdefault(stretches[place[v]], []).append(v)
     names: dict[Any, Any] = {}
     out: list[Any] = []
+    # Cotangents, and what depends on them: a tie to anything else would let the group float to the front.
+    arrived = set(cts)
     latest = next((ct for ct in program.cotangents if ct is not None), None)
 
     def absent(v: Any) -> bool:
-        return v in maker and v not in at_hand and v not in names and v not in made
+        return v in place and v not in at_hand and v not in names
 
     for eqn in program.backward:
         while missing := [v for v in reads(eqn) if absent(v)]:
-            chosen = wanted.pop(stretches[maker[missing[0]]], missing)
+            chosen = wanted.pop(stretches[place[missing[0]]], missing)
             # What is made again may be made of what has been made again already.
             places: set[int] = set()
             stack = [v for v in chosen if absent(v)]
             while stack:
-                i = maker[stack.pop()]
+                i = place[stack.pop()]
                 if i not in places:
                     places.add(i)
                     stack += [v for v in reads(program.forward[i]) if absent(v)]
@@ -77,12 +86,11 @@ def _interleave(program: Any, again: list[Any], at_hand: set[Any], made: set[Any
                 block, names[latest] = _tie(block, new, names.get(latest, latest))
             out += block
             names.update(new)
-        (eqn,) = rename([eqn], names)
-        out.append(eqn)
-        cts = [v for v in eqn.outvars if getattr(v.aval, "shape", None) is not None]
-        latest = cts[0] if cts else latest
-    program.gradients[:] = [g if g is None or type(g) is Literal else names.get(g, g) for g in program.gradients]
-    return out
+        out += rename([eqn], names)
+        if not arrived.isdisjoint(reads(eqn)):
+            arrived.update(eqn.outvars)
+            latest = eqn.outvars[0] if eqn.outvars else latest
+    return out, names
 
 
 def _stretches(forward: list[Any], at_hand: set[Any]) -> list[int]:

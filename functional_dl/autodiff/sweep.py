@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 from jax import lax
 
-from functional_dl.avals import mesh_of
+from functional_dl.avals import mesh_of, zeros
 from functional_dl.jaxprs import Atom, Builder, Graph, Literal, trace
 
-__all__ = ["Step", "sweep", "total"]
+__all__ = ["Step", "sweep", "total", "zero_graph"]
 
 Sums = dict[Any, list[Atom]]
 
@@ -36,6 +36,12 @@ class Step(Protocol):
 def _add(aval: Any) -> Graph:
     with mesh_of(aval):
         return trace(lambda a, b: [lax.add(a, b)], aval, aval)
+
+
+@lru_cache(maxsize=1024)
+def zero_graph(aval: Any) -> Graph:
+    """A program without inputs whose output is zeros of this type."""
+    return trace(lambda: [zeros(aval)])
 
 
 def total(v: Any, sums: Sums, build: Builder) -> Atom | None:

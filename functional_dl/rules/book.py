@@ -9,16 +9,21 @@ from functional_dl.rules.foreign import foreign
 from functional_dl.rules.registration import keyword_params
 from functional_dl.rules.table import Rule, RuleError, lookup
 
-__all__ = ["STANDARD", "Rulebook", "called_name"]
+__all__ = ["STANDARD", "Rulebook", "called_name", "function_name"]
 
 _CALLS = ("jit", "custom_jvp_call", "custom_vjp_call", "composite")
+
+
+def function_name(debug_info: Any) -> str:
+    """The name of a function, from what JAX notes of it."""
+    return str(debug_info.func_src_info).split(" ", 1)[0]
 
 
 def called_name(name: str, params: Mapping[str, Any]) -> str:
     """The name of the function that an equation of the call primitive ``name`` calls."""
     if "name" in params:
         return str(params["name"])
-    return str(params["call_jaxpr"].jaxpr.debug_info.func_src_info).split(" ", 1)[0]
+    return function_name(params["call_jaxpr"].jaxpr.debug_info)
 
 
 class Rulebook:

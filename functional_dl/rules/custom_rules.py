@@ -14,7 +14,7 @@ from functional_dl.rules.custom_vjp import instantiated, run_backward, run_forwa
 from functional_dl.rules.linear import transposed
 from functional_dl.rules.table import Augmented, Call, RuleError, Spliced, structural
 
-__all__: list[str] = []
+__all__ = ["absent_tangent"]
 
 
 @structural("custom_jvp_call", cacheable=False)
@@ -26,7 +26,8 @@ def custom_jvp_call(call: Call, differentiate: Callable[..., Any]) -> Spliced:
 
     def jvp(*values: Any) -> tuple[Sequence[Any], Sequence[Any]]:
         moving = iter(values[n:])
-        tangents = [next(moving) if a else _still(t, symbolic) for a, t in zip(call.active, call.in_avals, strict=True)]
+        operands = zip(call.active, call.in_avals, strict=True)
+        tangents = [next(moving) if a else absent_tangent(t, symbolic) for a, t in operands]
         outs = rule.call_wrapped(*values[:n], *tangents)
         slopes = [
             instantiated(None, a) if isinstance(t, (SymbolicZero, ad.Zero)) else t
@@ -37,8 +38,8 @@ def custom_jvp_call(call: Call, differentiate: Callable[..., Any]) -> Spliced:
     return transposed(call, differentiate, jvp)
 
 
-def _still(aval: Any, symbolic: bool) -> Any:
-    """The tangent of an operand that does not vary: JAX's symbolic zero for rules that ask for it, else zeros."""
+def absent_tangent(aval: Any, symbolic: bool) -> Any:
+    """The tangent that a custom JVP rule is given for an operand that does not vary: zeros, symbolic if it asks so."""
     return SymbolicZero(aval.to_tangent_aval()) if symbolic else instantiated(None, aval)
 
 

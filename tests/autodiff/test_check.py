@@ -11,7 +11,7 @@ import pytest
 from jax import lax
 
 import functional_dl as fdl
-from tests.rules.contract import normal
+from tests.oracles import normal
 
 
 def test_scalar_bounds_of_clamp() -> None:

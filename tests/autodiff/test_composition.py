@@ -14,7 +14,7 @@ from jax import export, lax
 
 import functional_dl as fdl
 from tests.autodiff.test_transforms import assert_tree_close
-from tests.rules.contract import normal
+from tests.oracles import normal
 
 W, X = 0.5 * normal(3, 4), normal(5, 3)
 

@@ -12,7 +12,7 @@ from jax import lax
 
 import functional_dl as fdl
 from tests.autodiff.test_transforms import PROGRAMS, arguments, assert_tree_close
-from tests.rules.contract import normal
+from tests.oracles import normal
 
 EXPENSIVE = ("dot_general", "scan")
 

@@ -12,7 +12,7 @@ import pytest
 from jax import lax
 
 import functional_dl as fdl
-from tests.rules.contract import normal
+from tests.oracles import normal
 
 
 def branching(x: Any) -> Any:

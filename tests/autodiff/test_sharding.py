@@ -15,8 +15,8 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import functional_dl as fdl
+from tests.oracles import normal
 from tests.rules.cases_collectives import MESH, across, ragged
-from tests.rules.contract import normal
 
 EXPLICIT = jax.make_mesh((4, 2), ("x", "y"), axis_types=(AxisType.Explicit,) * 2)
 A, W, Y = normal(8, 4), 0.5 * normal(4, 6), normal(8, 6)

@@ -15,7 +15,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
 import functional_dl as fdl
-from tests.rules.contract import complex_normal, normal
+from tests.oracles import complex_normal, normal
 
 
 def assert_tree_close(found: Any, due: Any, rtol: float = 1e-9) -> None:

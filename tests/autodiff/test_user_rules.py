@@ -15,7 +15,7 @@ from jax.interpreters import ad, batching, mlir
 
 import functional_dl as fdl
 from functional_dl.rules import entries
-from tests.rules.contract import normal
+from tests.oracles import normal
 
 
 def primitive(name: str, fun: Any, jvp: Any = None) -> Primitive:

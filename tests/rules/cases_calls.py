@@ -15,7 +15,8 @@ from jax.custom_derivatives import linear_call
 from jax.experimental.pallas import run_state
 from jax.extend.core import primitives
 
-from tests.rules.contract import Case, case, normal, uniform
+from tests.oracles import normal, uniform
+from tests.rules.contract import Case, case
 
 __all__ = ["CASES", "KINKS"]
 

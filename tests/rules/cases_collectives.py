@@ -15,7 +15,8 @@ from jax.interpreters import mlir
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from tests.rules.contract import Case, case, normal
+from tests.oracles import normal
+from tests.rules.contract import Case, case
 
 if jax.__version_info__ < (0, 11):
     from jax.experimental.shard_alike import shard_alike

@@ -7,7 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from tests.rules.contract import Case, case, normal
+from tests.oracles import normal
+from tests.rules.contract import Case, case
 
 __all__ = ["CASES"]
 

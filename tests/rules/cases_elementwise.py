@@ -10,7 +10,8 @@ import numpy as np
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from tests.rules.contract import Case, case, complex_normal, normal, uniform
+from tests.oracles import complex_normal, normal, uniform
+from tests.rules.contract import Case, case
 
 __all__ = ["CASES", "KINKS"]
 

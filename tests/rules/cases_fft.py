@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from tests.rules.contract import Case, case, complex_normal, normal
+from tests.oracles import complex_normal, normal
+from tests.rules.contract import Case, case
 
 __all__ = ["CASES"]
 

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.lax import linalg
 
-from tests.rules.contract import Case, case, complex_normal, normal
+from tests.oracles import complex_normal, normal
+from tests.rules.contract import Case, case
 
 __all__ = ["CASES", "KINKS"]
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tests.rules.contract import Case, case, complex_normal, normal
+from tests.oracles import complex_normal, normal
+from tests.rules.contract import Case, case
 
 __all__ = ["CASES"]
 

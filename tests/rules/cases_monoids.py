@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from tests.rules.contract import Case, case, complex_normal, normal, uniform
+from tests.oracles import complex_normal, normal, uniform
+from tests.rules.contract import Case, case
 
 __all__ = ["CASES", "KINKS"]
 

@@ -9,7 +9,8 @@ import numpy as np
 from jax import lax
 from jax.nn import scaled_matmul
 
-from tests.rules.contract import Case, case, normal
+from tests.oracles import normal
+from tests.rules.contract import Case, case
 
 __all__ = ["CASES"]
 

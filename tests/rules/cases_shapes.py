@@ -5,7 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import lax
 
-from tests.rules.contract import Case, case, complex_normal, normal
+from tests.oracles import complex_normal, normal
+from tests.rules.contract import Case, case
 
 __all__ = ["CASES"]
 

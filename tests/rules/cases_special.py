@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from jax import lax
 
-from tests.rules.contract import Case, case, uniform
+from tests.oracles import uniform
+from tests.rules.contract import Case, case
 
 __all__ = ["CASES", "KINKS"]
 

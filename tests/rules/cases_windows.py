@@ -7,7 +7,8 @@ import numpy as np
 from jax import lax
 from jax.extend.core import primitives
 
-from tests.rules.contract import Case, case, complex_normal, normal
+from tests.oracles import complex_normal, normal
+from tests.rules.contract import Case, case
 
 __all__ = ["CASES", "KINKS"]
 

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 import functional_dl as fdl
-from tests.rules.contract import complex_normal, normal
+from tests.oracles import complex_normal, normal
 
 __all__ = ["DTYPES", "assert_same", "compiled", "entries", "few", "fewer", "sizes"]
 

@@ -12,7 +12,7 @@ import pytest
 from jax import lax
 
 import functional_dl as fdl
-from tests.rules.contract import complex_normal, normal
+from tests.oracles import complex_normal, normal
 
 # XLA:CPU cannot make six-bit floats.
 FLOATS = [

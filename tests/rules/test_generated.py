@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 import functional_dl as fdl
-from tests.rules.contract import normal
+from tests.oracles import normal
 from tests.rules.generation import DTYPES, assert_same, entries, few, fewer, sizes
 
 

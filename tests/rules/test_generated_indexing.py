@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 import functional_dl as fdl
-from tests.rules.contract import normal
+from tests.oracles import normal
 from tests.rules.generation import DTYPES, assert_same, compiled, entries, few
 
 MODES = ("clip", "fill", "promise_in_bounds")

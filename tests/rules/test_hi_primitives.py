@@ -13,7 +13,8 @@ from jax.experimental import hijax
 from jax.interpreters import ad
 
 import functional_dl as fdl
-from tests.rules.contract import assert_contract, case, normal
+from tests.oracles import normal
+from tests.rules.contract import assert_contract, case
 
 HiPrim = getattr(hijax, "HiPrim", None) or hijax.VJPHiPrimitive
 NEW = jax.__version_info__ >= (0, 11)

@@ -11,7 +11,7 @@ import pytest
 from jax import lax
 
 import functional_dl as fdl
-from tests.rules.contract import normal
+from tests.oracles import normal
 
 
 def _compose(f: Any, g: Any) -> Any:

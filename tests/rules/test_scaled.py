@@ -13,7 +13,7 @@ from jax import lax
 from jax.nn import scaled_matmul
 
 import functional_dl as fdl
-from tests.rules.contract import normal
+from tests.oracles import normal
 
 SCALE, OPERAND = jnp.float8_e8m0fnu, jnp.float8_e4m3fn
 DIMS = (((2,), (2,)), ((0,), (0,)))

@@ -13,7 +13,7 @@ from jax import lax
 from scipy.special import gammainc, gammaincinv
 
 import functional_dl as fdl
-from tests.rules.contract import JAX_REFUSES
+from tests.oracles import JAX_REFUSES
 
 # Computed with mpmath 1.4.1 at 40 digits as derivatives of its `gammainc` and `betainc` by central differences; zeta
 # by the Euler–Maclaurin formula from n = 3000 on (mpmath's own derivative of it has ten digits where q is large).

@@ -15,7 +15,7 @@ import pytest
 from jax import lax
 
 import functional_dl as fdl
-from tests.rules.contract import complex_normal, normal
+from tests.oracles import complex_normal, normal
 
 _OLD = jax.__version_info__ < (0, 12)
 

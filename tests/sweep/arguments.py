@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.rules.contract import complex_normal, normal, uniform
+from tests.oracles import complex_normal, normal, uniform
 
 X, Y, Z = (normal(2, 3, seed=i) for i in (11, 12, 13))  # any real numbers
 P, Q, R = (uniform(0.2, 0.8, 2, 3, seed=i) for i in (14, 15, 16))  # inside (0, 1)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from tests.rules.contract import normal
+from tests.oracles import normal
 from tests.sweep.arguments import CM, CX, CY, MASK, ROWS, SPD, A, B, M, P, Q, T, V, X, Y, Z
 from tests.sweep.entries import Table
 from tests.sweep.reasons import (

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax import nn
 
-from tests.rules.contract import normal
+from tests.oracles import normal
 from tests.sweep.arguments import CX, MASK, SIMPLEX, SPD, A, B, P, Q, T, U, V, X, Y
 from tests.sweep.entries import Table
 from tests.sweep.reasons import DRAWS, INTEGERS, NEVER, QUESTIONS, REPEATED

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import jax.scipy as jsp
 import numpy as np
 
-from tests.rules.contract import normal
+from tests.oracles import normal
 from tests.sweep.arguments import CM, CX, SPD, A, B, M, N, P, Q, R, T, V, W, X
 from tests.sweep.entries import Table
 from tests.sweep.reasons import BETAINC, EIGENVALUES, IGAMMA, INTEGERS, LOOP, NEVER, SHAPES

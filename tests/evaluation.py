@@ -32,13 +32,20 @@ def _dot(a: Any, b: Any, *, dimension_numbers: Any, preferred_element_type: Any,
     kept = [i for i in left if i not in (*a_sum, *a_batch)] + [j for j in right if j >= 50]
     letter = dict(zip(dict.fromkeys(left + right), range(52), strict=False))
     spell = lambda axes: [letter[i] for i in axes]
-    found = np.einsum(a, spell(left), b, spell(right), spell([*a_batch, *kept]))
-    return found if preferred_element_type is None else found.astype(preferred_element_type)
+    if preferred_element_type is not None:  # products and sums are of this type
+        a, b = a.astype(preferred_element_type), b.astype(preferred_element_type)
+    return np.einsum(a, spell(left), b, spell(right), spell([*a_batch, *kept]))
 
 
 def _iota(*_: Any, dtype: Any, shape: tuple[int, ...], dimension: int, **__: Any) -> Any:
     lengths = [length if axis == dimension else 1 for axis, length in enumerate(shape)]
     return np.broadcast_to(np.arange(shape[dimension], dtype=dtype).reshape(lengths), shape)
+
+
+def _convert(x: Any, *, new_dtype: Any, **_: Any) -> Any:
+    if np.iscomplexobj(x) and not np.issubdtype(new_dtype, np.complexfloating):
+        x = np.real(x)  # NumPy would warn
+    return np.asarray(x).astype(new_dtype)
 
 
 def _divide(x: Any, y: Any) -> Any:
@@ -108,7 +115,7 @@ NUMPY: dict[str, Callable[..., Any]] = {
     "complex": lambda x, y: x + 1j * y,
     "concatenate": lambda *operands, dimension: np.concatenate(operands, dimension),
     "conj": lambda x, **_: np.conj(x) + 0j,
-    "convert_element_type": lambda x, *, new_dtype, **_: np.asarray(x).astype(new_dtype),
+    "convert_element_type": _convert,
     "cumprod": _cumulative(np.cumprod),
     "cumsum": _cumulative(np.cumsum),
     "div": _divide,
@@ -142,8 +149,8 @@ _CALLS = {
     "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr",
 }  # fmt: skip
 _seen: set[Any] = set()
-# Outside jit JAX compiles these anew each time.
-_RECOMPILED = {"random_gamma"}
+# Outside jit JAX compiles these anew each time, or does not allow all that it does inside.
+_COMPILED = {"layout_constraint", "random_gamma", "shard_map"}
 
 
 def evaluate(closed: Any, args: Sequence[Any]) -> list[Any]:
@@ -234,13 +241,17 @@ def _apply(eqn: Any, values: list[Any]) -> Sequence[Any]:
 
 @lru_cache
 def _compiled(primitive: Any, params: tuple[tuple[str, Any], ...]) -> Callable[..., Any]:
-    return jax.jit(lambda *values: primitive.bind(*values, **dict(params)))
+    def run(*values: Any) -> Any:
+        found = primitive.bind(*values, **primitive.get_bind_params(dict(params)))
+        return list(found) if primitive.multiple_results else found
+
+    return jax.jit(run)
 
 
 def _bind(eqn: Any, values: list[Any]) -> Sequence[Any]:
     """The equation run by XLA; arrays come back as NumPy's, keys as they are."""
     with eqn.ctx.manager:
-        if eqn.primitive.name in _RECOMPILED:
+        if eqn.primitive.name in _COMPILED:
             found = _compiled(eqn.primitive, tuple(eqn.params.items()))(*values)
         else:
             found = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
