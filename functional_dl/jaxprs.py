@@ -158,9 +158,16 @@ class Builder:
         self.constvars: list[Any] = []
         self.consts: list[Any] = []
 
-    def splice(self, graph: Graph, args: Sequence[Atom], source_info: Any = None) -> list[Atom]:
-        """Copy ``graph`` with its inputs replaced by ``args``; return the atoms its outputs became."""
+    def splice(
+        self, graph: Graph, args: Sequence[Atom], source_info: Any = None, called: Sequence[Any] = ()
+    ) -> list[Atom]:
+        """Copy ``graph`` with its inputs replaced by ``args``; return the atoms its outputs became.
+
+        The first outputs are given the variables ``called``, where ``graph`` makes them and no other has them already.
+        """
         env: dict[Any, Atom] = dict(zip(graph.inputs, args, strict=True))
+        pairs = zip(reversed(graph.outputs[: len(called)]), reversed(called), strict=True)
+        due = {v: name for v, name in pairs if type(v) is Var and type(name) is Var}
         for var, value in zip(graph.constvars, graph.consts, strict=True):
             env[var] = new = Var(var.aval)
             self.constvars.append(new)
@@ -169,7 +176,7 @@ class Builder:
             invars = [v if type(v) is Literal else env[v] for v in eqn.invars]
             outvars = []
             for v in eqn.outvars:
-                env[v] = new = Var(v.aval)
+                env[v] = new = due[v] if v in due else Var(v.aval)
                 outvars.append(new)
             self.eqns.append(
                 core.new_jaxpr_eqn(

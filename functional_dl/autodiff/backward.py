@@ -8,15 +8,16 @@ of the forward (the residuals) can be seen, counted and planned before anything 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from jax.extend.core import jaxprs_in_params
+
 from functional_dl import rules
-from functional_dl.autodiff.fragments import fragment
+from functional_dl.autodiff.fragments import Fragment, fragment
 from functional_dl.autodiff.interception import LINK, PARTED
-from functional_dl.autodiff.remake import remade
 from functional_dl.autodiff.sweep import sweep, total, zero_graph
 from functional_dl.jaxprs import (
     Atom,
@@ -24,10 +25,8 @@ from functional_dl.jaxprs import (
     Graph,
     Literal,
     Var,
-    close,
     describe,
     is_float,
-    made_of_alone,
     open_jaxpr,
     prune,
     rename,
@@ -35,7 +34,11 @@ from functional_dl.jaxprs import (
 from functional_dl.rules.refs import CREATORS, WRITERS, discharged
 from functional_dl.sources import reverse_source
 
-__all__ = ["Differentiation", "Halves", "Joint", "halves", "joint", "split"]
+__all__ = ["Joint", "Structural", "joint", "lean", "split"]
+
+
+# Primitives with programs inside that can be planned at several levels, and run as they are where no residual is read.
+_PLANNED = frozenset(["cond", "jit", "scan"])
 
 
 @dataclass(slots=True)
@@ -49,6 +52,9 @@ class Joint:
       cotangents: per output, the variable its cotangent is bound to; ``None`` where none arrives.
       backward: the equations of the reverse pass; they may read any forward variable.
       gradients: per input, its cotangent; ``None`` where the outputs do not depend on it.
+      places: per forward equation, its place in the program that was differentiated.
+      origins: per variable of the backward, the place of the equation whose reverse pass makes it.
+      structural: equations with programs inside whose forward returns residuals, by their places.
     """
 
     inputs: list[Any]
@@ -59,6 +65,24 @@ class Joint:
     cotangents: list[Any]
     backward: list[Any]
     gradients: list[Atom | None]
+    places: list[int] = field(default_factory=list)
+    origins: dict[Any, int] = field(default_factory=dict)
+    structural: dict[int, Structural] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Structural:
+    """An equation with programs inside, in a joint graph.
+
+    Attributes:
+      eqn: the equation itself; what stands in its place also returns residuals.
+      pieces: what it adds to the joint graph when it is differentiated by a given `Differentiation`.
+      is_plain: whether the equation itself may be run where none of its residuals is read.
+    """
+
+    eqn: Any
+    pieces: Callable[[Any], Fragment]
+    is_plain: bool
 
 
 @dataclass(slots=True)
@@ -74,26 +98,31 @@ class _Equation:
     eqn: Any
     rule: rules.Rule
     active: tuple[bool, ...]
-    differentiate: Differentiation
+    differentiate: Any
     ahead: Builder | None = None
     names: dict[Any, Atom] | None = None
+    seeded: tuple[bool, ...] = ()
 
     @property
     def outvars(self) -> Sequence[Any]:
         return self.eqn.outvars
 
     def pull(self, cts: Sequence[Atom | None], build: Builder) -> Iterable[tuple[Any, Atom]]:
-        eqn, seeded = self.eqn, tuple([ct is not None for ct in cts])
-        piece = fragment(self.rule, eqn, self.active, seeded, self.differentiate)
+        eqn, self.seeded = self.eqn, tuple([ct is not None for ct in cts])
+        piece = self.piece(self.differentiate)
         residuals: list[Atom] = []
         if piece.forward is not None:
             self.ahead = Builder()
-            outs = self.ahead.splice(piece.forward, eqn.invars, eqn.source_info)
+            outs = self.ahead.splice(piece.forward, eqn.invars, eqn.source_info, eqn.outvars)
             residuals = outs[len(eqn.outvars) :]
-            self.names = dict(zip(eqn.outvars, outs, strict=False))
+            self.names = {v: out for v, out in zip(eqn.outvars, outs, strict=False) if v is not out}
         args = [*[ct for ct in cts if ct is not None], *eqn.outvars, *residuals, *eqn.invars]
         results = build.splice(piece.backward, args, reverse_source(eqn.source_info))
         return [(eqn.invars[k], ct) for k, ct in zip(piece.targets, results, strict=True)]
+
+    def piece(self, differentiate: Any) -> Fragment:
+        """What the equation adds to the joint graph."""
+        return fragment(self.rule, self.eqn, self.active, self.seeded, differentiate)
 
 
 @dataclass(slots=True)
@@ -109,7 +138,11 @@ class _Mark:
 
 
 def joint(
-    graph: Graph, wanted: Sequence[bool], seeded: Sequence[bool], differentiate: Differentiation | None = None
+    graph: Graph,
+    wanted: Sequence[bool],
+    seeded: Sequence[bool],
+    differentiate: Any,
+    others: Mapping[int, Any] | None = None,
 ) -> Joint:
     """Differentiate ``graph``: the joint graph of its values and the cotangents of its inputs.
 
@@ -117,12 +150,14 @@ def joint(
       graph: the program.
       wanted: per input, whether its cotangent is wanted.
       seeded: per output, whether a cotangent arrives there.
-      differentiate: how inner programs are differentiated, and by which rules.
+      differentiate: how inner programs are differentiated, and by which rules
+        (a `functional_dl.autodiff.halves.Differentiation`).
+      others: what to use in its place for some equations, by their places in ``graph``.
 
     Raises:
       RuleError: a primitive on the way has no rule, or its rule does not fit.
     """
-    differentiate = differentiate or halves
+    others = others or {}
     if any(eqn.primitive.name in CREATORS for eqn in graph.eqns):
         graph = discharged(graph)
     active = {v for v, w in zip(graph.inputs, wanted, strict=True) if w and is_float(v.aval)}
@@ -150,7 +185,7 @@ def joint(
             if eqn.primitive.name in WRITERS:  # into a ref from outside: what reads it there would miss a cotangent
                 fragment(rule, eqn, mask, (True,), differentiate)
             if rule.kind != "zero":
-                steps[i] = _Equation(eqn, rule, mask, differentiate)
+                steps[i] = _Equation(eqn, rule, mask, others.get(i, differentiate))
                 active.update(v for v in eqn.outvars if is_float(v.aval))
 
     sums: dict[Any, list[Atom]] = {}
@@ -164,17 +199,33 @@ def joint(
         cotangents.append(ct)
 
     build = Builder()
-    sweep((steps[i] for i in reversed(steps)), sums, build)
+    origins: dict[Any, int] = {}
+
+    def backwards() -> Iterable[Any]:
+        """The steps, last to first; what each has built by the time the next is asked for is its own."""
+        done = 0
+        for i in reversed(steps):
+            yield steps[i]
+            for eqn in build.eqns[done:]:
+                origins.update(dict.fromkeys(eqn.outvars, i))
+            done = len(build.eqns)
+
+    sweep(backwards(), sums, build)
     gradients = [total(v, sums, build) for v in graph.inputs]
 
     constvars, consts = list(graph.constvars), list(graph.consts)
+    structural: dict[int, Structural] = {}
     for i, step in steps.items():
         if isinstance(step, _Equation) and step.ahead is not None:
+            if step.eqn.primitive.name in _PLANNED and not step.eqn.effects:
+                custom = any(map(_holds_custom_rules, jaxprs_in_params(step.eqn.params)))
+                structural[i] = Structural(step.eqn, step.piece, not custom)
             replaced[i] = step.ahead.eqns
             constvars += step.ahead.constvars
             consts += step.ahead.consts
             names.update(step.names or {})
     ahead = [e for i, eqn in enumerate(graph.eqns) for e in replaced.get(i, (eqn,))]
+    places = [i for i, eqn in enumerate(graph.eqns) for _ in replaced.get(i, (eqn,))]
     constvars, consts = constvars + build.constvars, consts + build.consts
     own = _closed_over(graph, constvars, consts, active)
     if own:
@@ -186,6 +237,8 @@ def joint(
     if names:
         names = {v: _resolve(v, names) for v in names}
         ahead, backward = rename(ahead, names), rename(backward, names)
+        for found in structural.values():
+            (found.eqn,) = rename([found.eqn], names)
         outputs = [v if type(v) is Literal else names.get(v, v) for v in outputs]
         gradients = [g if g is None or type(g) is Literal else names.get(g, g) for g in gradients]
     return Joint(
@@ -197,6 +250,22 @@ def joint(
         cotangents,
         backward,
         gradients,
+        places,
+        origins,
+        structural,
+    )
+
+
+@lru_cache(maxsize=2048)
+def _holds_custom_rules(closed: Any) -> bool:
+    """Whether a program inside an equation calls custom rules.
+
+    Differentiated once, a call of such a rule has become its forward: run as it was, it would have its rule still.
+    """
+    return any(
+        eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call")
+        or any(_holds_custom_rules(inner) for inner in jaxprs_in_params(eqn.params))
+        for eqn in open_jaxpr(closed).eqns
     )
 
 
@@ -228,43 +297,33 @@ def _resolve(v: Atom, names: dict[Any, Atom]) -> Atom:
     return v
 
 
-@dataclass(frozen=True)
-class Halves:
-    """An inner program split into a forward that keeps residuals and a backward that reads them.
+def lean(program: Joint, outputs: Iterable[Atom], known: Collection[Any] = (), effects: bool = True) -> list[Any]:
+    """The forward equations that ``outputs`` depend on; those whose residuals nobody reads as they were at first.
 
-    Attributes:
-      forward: closed jaxpr, inputs → outputs + stored residuals.
-      backward: closed jaxpr, residuals + cotangents of the seeded outputs → gradients of the inputs in ``targets``.
-      sources: per residual, where it comes from: ``("input", i)``, ``("output", j)`` or ``("stored", k)``.
-      stored: abstract values of the stored residuals.
-      targets: the inputs that get a gradient.
-      seeds: the outputs whose cotangents the backward takes.
+    Arguments are those of `functional_dl.jaxprs.prune`.
     """
-
-    forward: Any
-    backward: Any
-    sources: tuple[tuple[str, int], ...]
-    stored: tuple[Any, ...]
-    targets: tuple[int, ...]
-    seeds: tuple[int, ...]
-
-    def residuals(self, operands: Sequence[Any], outputs: Sequence[Any], stored: Sequence[Any]) -> list[Any]:
-        """Gather the residuals in the order in which ``backward`` takes them."""
-        places = {"input": operands, "output": outputs, "stored": stored}
-        return [places[kind][i] for kind, i in self.sources]
-
-    def spliced(self) -> rules.Spliced:
-        """The two halves as graphs that share their residuals."""
-        ahead = open_jaxpr(self.forward)
-        outs = len(ahead.outputs) - len(self.stored)
-        residuals = self.residuals(ahead.inputs, ahead.outputs[:outs], ahead.outputs[outs:])
-        forward = Graph(ahead.inputs, [*ahead.outputs[:outs], *residuals], ahead.eqns, ahead.constvars, ahead.consts)
-        return rules.Spliced(forward, open_jaxpr(self.backward), self.targets)
-
-    def spread(self, gradients: Sequence[Any], count: int) -> list[Any]:
-        """One entry per input, ``None`` where there is no gradient."""
-        found = dict(zip(self.targets, gradients, strict=True))
-        return [found.get(i) for i in range(count)]
+    if not program.structural:
+        return prune(program.forward, outputs, known, effects)
+    live = {v for v in outputs if type(v) is not Literal and v not in known}
+    kept: list[Any] = []
+    end = len(program.forward)
+    while end:
+        place, start = program.places[end - 1], end - 1
+        while start and program.places[start - 1] == place:
+            start -= 1
+        eqns = program.forward[start:end]
+        if place in program.structural and program.structural[place].is_plain:
+            plain = program.structural[place].eqn
+            read = live.intersection(v for eqn in eqns for v in eqn.outvars)
+            if read.issubset(plain.outvars):
+                eqns = [plain]
+        found = prune(eqns, live, known, effects)
+        for eqn in found:
+            live.update(v for v in eqn.invars if type(v) is not Literal and v not in known)
+        kept += reversed(found)
+        end = start
+    kept.reverse()
+    return kept
 
 
 def split(program: Joint) -> tuple[Graph, Graph, list[Any]]:
@@ -285,7 +344,7 @@ def split(program: Joint) -> tuple[Graph, Graph, list[Any]]:
     forward = Graph(
         program.inputs,
         [*program.outputs, *residuals],
-        prune(program.forward, [*program.outputs, *residuals]),
+        lean(program, [*program.outputs, *residuals]),
         program.constvars,
         program.consts,
     )
@@ -293,93 +352,3 @@ def split(program: Joint) -> tuple[Graph, Graph, list[Any]]:
     seeds = [ct for ct in program.cotangents if ct is not None]
     backward = Graph([*residuals, *seeds], gradients, program.backward, [v for v, _ in kept], [c for _, c in kept])
     return forward, backward, residuals
-
-
-@dataclass(frozen=True)
-class Differentiation:
-    """The engine's reverse mode for the inner programs of calls and loops, by the rules of ``book``.
-
-    Called as ``differentiate(closed, active, seeded, loop)``: a closed jaxpr; per input, whether its cotangent is
-    wanted; per output, whether one arrives there; and, if it is the body of a loop, how many constants and carries
-    it has.  What it gives is remembered by the program's identity.
-
-    Attributes:
-      book: the rules.
-      memory: what is kept of the forward: ``"keep"``, all that the rules read; ``"auto"``, the fewest bytes from
-        which the rest can be made again without repeating an expensive operation.
-    """
-
-    book: rules.Rulebook
-    memory: str = "auto"
-
-    @staticmethod
-    def by(overrides: Mapping[str, Any] | None, memory: str = "auto") -> Differentiation:
-        """By the standard rules, with ``overrides`` in their place; keeping what ``memory`` says."""
-        if memory not in POLICIES:
-            raise ValueError(f"memory is one of {', '.join(map(repr, POLICIES))}; got {memory!r}.")
-        return Differentiation(rules.Rulebook(overrides) if overrides else rules.STANDARD, memory)
-
-    def __call__(
-        self,
-        closed: Any,
-        active: tuple[bool, ...],
-        seeded: tuple[bool, ...],
-        loop: tuple[int, int] | None = None,
-    ) -> Halves:
-        return _halves(self, rules.generation(), closed, tuple(active), tuple(seeded), loop)
-
-    def plan(self, program: Joint, loop: tuple[int, int] | None = None) -> Joint:
-        """``program`` with a backward that reads what ``memory`` lets it.
-
-        Outside loops, inputs and outputs are at hand.  In the body of a loop with ``loop`` constants and carries,
-        the carries are not: what is kept of them is stacked over the iterations.
-        """
-        if self.memory == "keep":
-            return program
-        if loop is None:
-            free = {*program.inputs, *(v for v in program.outputs if type(v) is not Literal)}
-        else:
-            consts, carry = loop
-            free = {*program.inputs[:consts], *program.inputs[consts + carry :]}
-            free |= {v for v in program.outputs[carry:] if type(v) is not Literal}
-            free |= made_of_alone(program.forward, [*program.inputs[:consts], *program.constvars])
-        return remade(program, free, tie=loop is None)
-
-
-POLICIES = ("keep", "auto")
-halves = Differentiation(rules.STANDARD)
-
-
-@lru_cache(maxsize=2048)
-def _halves(
-    differentiate: Differentiation,
-    generation: int,
-    closed: Any,
-    active: tuple[bool, ...],
-    seeded: tuple[bool, ...],
-    loop: tuple[int, int] | None,
-) -> Halves:
-    del generation  # in the key only
-    program = differentiate.plan(joint(open_jaxpr(closed), active, seeded, differentiate), loop)
-    forward, backward, residuals = split(program)
-    inputs = {v: i for i, v in enumerate(program.inputs)}
-    outputs = {v: i for i, v in reversed(list(enumerate(program.outputs))) if type(v) is not Literal}
-    sources: list[tuple[str, int]] = []
-    stored: list[Any] = []
-    for v in residuals:
-        if v in inputs:
-            sources.append(("input", inputs[v]))
-        elif v in outputs:
-            sources.append(("output", outputs[v]))
-        else:
-            sources.append(("stored", len(stored)))
-            stored.append(v)
-    forward.outputs = [*program.outputs, *stored]
-    return Halves(
-        close(forward),
-        close(backward),
-        tuple(sources),
-        tuple(v.aval for v in stored),
-        tuple(i for i, g in enumerate(program.gradients) if g is not None),
-        tuple(i for i, ct in enumerate(program.cotangents) if ct is not None),
-    )

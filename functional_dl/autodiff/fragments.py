@@ -77,7 +77,7 @@ def fragment(
         eqn.ctx,
         jax.config.jax_enable_x64,  # type: ignore[attr-defined]  # made at run time
         rules.generation(),
-        differentiate,
+        differentiate if rule.kind == "structural" else None,
     )
     build = _remembered if rule.cacheable and hashable(key) else _remembered.__wrapped__
     with eqn.ctx.manager:

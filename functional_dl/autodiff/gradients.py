@@ -10,13 +10,15 @@ import jax
 from jax.tree_util import tree_flatten, tree_structure, tree_unflatten
 
 from functional_dl.autodiff.arguments import as_array, check_input, check_output, split_arguments
-from functional_dl.autodiff.backward import Differentiation, Joint, joint
+from functional_dl.autodiff.backward import Joint, lean
+from functional_dl.autodiff.budget import differentiated
+from functional_dl.autodiff.halves import Differentiation
 from functional_dl.autodiff.pullback import Rules, filled
 from functional_dl.autodiff.record import reverse
 from functional_dl.autodiff.recording import record
 from functional_dl.autodiff.tracing import Flat, trace_function
 from functional_dl.avals import full, is_varying
-from functional_dl.jaxprs import Graph, Literal, Var, describe, evaluate, is_staged, prune
+from functional_dl.jaxprs import Graph, Literal, Var, describe, evaluate, prune
 
 __all__ = ["grad", "value_and_grad"]
 
@@ -100,13 +102,13 @@ def _value_and_grad(
         constants[one] = full(aval, 1)
         return one
 
-    if is_staged():
+    if differentiate.is_staged:
         graph = trace_function(flat, leaves, differentiate)
         n, in_avals = flat.out_count, graph.in_avals
         constants: dict[Any, Any] = {}
         one = seed(graph.out_avals[:n], constants)
-        program = joint(graph, [True] * len(leaves), [i < n for i in range(len(graph.outputs))], differentiate)
-        program = differentiate.plan(program)
+        seeded = [i < n for i in range(len(graph.outputs))]
+        program = differentiated(graph, [True] * len(leaves), seeded, differentiate)
         found = [g is not None for g in program.gradients]
         if not want_value:
             program.outputs[0] = one  # nobody reads the value: what only it needs is dropped
@@ -142,7 +144,9 @@ def _bind_seed(program: Joint, one: Any) -> Graph:
         for e in program.backward
     ]
     ends = [*program.outputs, *[bound(g) for g in program.gradients if g is not None]]
-    return Graph(program.inputs, ends, prune([*program.forward, *eqns], ends), program.constvars, program.consts)
+    eqns = prune(eqns, ends)
+    forward = lean(program, [*ends, *[v for eqn in eqns for v in eqn.invars]])
+    return Graph(program.inputs, ends, [*forward, *eqns], program.constvars, program.consts)
 
 
 def grad(

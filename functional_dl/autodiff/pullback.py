@@ -17,12 +17,14 @@ from jax.tree_util import (
 )
 
 from functional_dl.autodiff.arguments import as_array, check_array
-from functional_dl.autodiff.backward import Differentiation, joint, split
+from functional_dl.autodiff.backward import split
+from functional_dl.autodiff.budget import differentiated
+from functional_dl.autodiff.halves import Differentiation
 from functional_dl.autodiff.record import reverse
 from functional_dl.autodiff.recording import record
 from functional_dl.autodiff.tracing import Flat, trace_function
 from functional_dl.avals import conform, manual_type, zeros
-from functional_dl.jaxprs import Graph, Var, describe, evaluate, is_float, is_staged
+from functional_dl.jaxprs import Graph, Var, describe, evaluate, is_float
 
 __all__ = ["Pullback", "Rules", "filled", "vjp"]
 
@@ -150,12 +152,12 @@ def vjp(
         check_array("vjp", x)
     differentiate = Differentiation.by(rules, memory)
     flat = Flat(fun, in_tree, has_aux)
-    if is_staged():
+    if differentiate.is_staged:
         graph = trace_function(flat, leaves, differentiate)
         n = flat.out_count
         in_avals, out_avals = graph.in_avals, graph.out_avals[:n]
-        program = joint(graph, [True] * len(leaves), [i < n for i in range(len(graph.outputs))], differentiate)
-        program = differentiate.plan(program)
+        seeded = [i < n for i in range(len(graph.outputs))]
+        program = differentiated(graph, [True] * len(leaves), seeded, differentiate)
         found = [g is not None for g in program.gradients]
         forward, backward, residuals = split(program)
         values = evaluate(forward, leaves)

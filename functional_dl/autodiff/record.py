@@ -9,8 +9,8 @@ from typing import Any
 import jax
 
 from functional_dl import rules
-from functional_dl.autodiff.backward import Differentiation
 from functional_dl.autodiff.fragments import Fragment, fragment
+from functional_dl.autodiff.halves import Differentiation
 from functional_dl.autodiff.sweep import Step, sweep, total, zero_graph
 from functional_dl.avals import zeros
 from functional_dl.jaxprs import Atom, Builder, Graph, Literal, Var, is_float, late_call, prune

@@ -16,8 +16,8 @@ from jax.extend import core
 from jax.extend.source_info_util import current
 
 from functional_dl import rules
-from functional_dl.autodiff.backward import Differentiation
 from functional_dl.autodiff.fragments import Fragment, fragment, hashable, spliced
+from functional_dl.autodiff.halves import Differentiation
 from functional_dl.autodiff.interception import is_absent
 from functional_dl.autodiff.record import Alias, Called, Ran, Record
 from functional_dl.autodiff.recorded_refs import RecordedRef, on_refs

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from jax.tree_util import tree_flatten, tree_structure, tree_unflatten
 
-from functional_dl.autodiff.backward import Differentiation
+from functional_dl.autodiff.halves import Differentiation
 from functional_dl.autodiff.interception import intercept
 from functional_dl.jaxprs import Graph, trace
 

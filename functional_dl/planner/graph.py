@@ -1,4 +1,4 @@
-"""Facts about the equations of a program: bytes of values, and which equations may be run a second time."""
+"""Facts about the equations of a program: bytes of values, operations, and which equations may be run again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jax.extend import core
 
 from functional_dl.jaxprs import Literal, open_jaxpr
 
-__all__ = ["is_repeatable", "reads", "size_of"]
+__all__ = ["cost", "flops", "is_pure", "is_repeatable", "reads", "size_of"]
 
 # Running these again costs more than keeping what they make: contractions and convolutions, loops, randomness,
 # sorts, factorisations, exchanges between devices, and functions whose cost is not known.
@@ -31,6 +31,25 @@ _COSTLY = """
     new_ref get swap addupdate freeze
 """
 _ONCE = frozenset(_COSTLY.split())
+# Python may look at what these are called with, and how often.
+_IMPURE = frozenset(["pure_callback", "io_callback", "ffi_call", "late_call"])
+_CUBIC = frozenset(
+    [
+        "cholesky",
+        "lu",
+        "qr",
+        "geqrf",
+        "householder_product",
+        "ormqr",
+        "svd",
+        "eig",
+        "eigh",
+        "schur",
+        "hessenberg",
+        "tridiagonal",
+        "triangular_solve",
+    ]
+)
 
 
 # What a dimension that is not known when tracing (`jax.export.symbolic_shape`) counts as.
@@ -39,19 +58,63 @@ _ASSUMED = 128
 
 def size_of(aval: Any) -> int:
     """Bytes of a value of this type."""
-    itemsize = getattr(getattr(aval, "dtype", None), "itemsize", 8)
-    count = getattr(aval, "size", 1)
-    if not isinstance(count, int):
-        count = prod(d if isinstance(d, int) else _ASSUMED for d in aval.shape)
-    return count * itemsize
+    return _count(aval) * getattr(getattr(aval, "dtype", None), "itemsize", 8)
+
+
+def is_pure(eqn: Any) -> bool:
+    """Whether ``eqn`` may be run twice at all: it has no effects, and is not a call back into Python."""
+    return not eqn.effects and eqn.primitive.name not in _IMPURE
 
 
 def is_repeatable(eqn: Any) -> bool:
-    """Whether ``eqn`` may be run again rather than have its outputs kept."""
+    """Whether running ``eqn`` again costs less than to keep its outputs."""
     if eqn.effects or eqn.primitive.name in _ONCE:
         return False
     inner: Iterable[Any] = core.jaxprs_in_params(eqn.params)
     return all(is_repeatable(e) for jaxpr in inner for e in open_jaxpr(jaxpr).eqns)
+
+
+def cost(eqn: Any) -> int:
+    """What it costs to run ``eqn`` again, in operations; nothing where it is cheaper than a load of what it makes."""
+    return 0 if is_repeatable(eqn) else flops(eqn)
+
+
+def flops(eqn: Any) -> int:
+    """Arithmetic operations of ``eqn``, roughly: those of contractions exactly, one per element of anything else."""
+    name, params = eqn.primitive.name, eqn.params
+    out = sum(_count(v.aval) for v in eqn.outvars)
+    if name in ("dot_general", "ragged_dot_general"):
+        axes = params["dimension_numbers"][0][0] if name == "dot_general" else _ragged_axes(params)
+        return 2 * out * prod(_length(eqn.invars[0].aval.shape[i]) for i in axes)
+    if name == "conv_general_dilated":
+        kernel = eqn.invars[1].aval
+        features = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
+        return 2 * out * _count(kernel) // max(_length(features), 1)
+    if name == "scan":
+        return params["length"] * sum(flops(e) for e in open_jaxpr(params["jaxpr"]).eqns)
+    if name == "cond":
+        return max(sum(flops(e) for e in open_jaxpr(branch).eqns) for branch in params["branches"])
+    if name in _CUBIC:
+        aval = eqn.invars[0].aval
+        return out * _length(aval.shape[-1]) if getattr(aval, "ndim", 0) else out
+    inner = [sum(flops(e) for e in open_jaxpr(jaxpr).eqns) for jaxpr in core.jaxprs_in_params(params)]
+    if inner:
+        return sum(inner)
+    return max(out, *[_count(v.aval) for v in eqn.invars]) if eqn.invars else out
+
+
+def _ragged_axes(params: Any) -> Any:
+    numbers = params["ragged_dot_dimension_numbers"].dot_dimension_numbers
+    return numbers[0][0]
+
+
+def _count(aval: Any) -> int:
+    """How many elements a value of this type has."""
+    return prod(_length(d) for d in getattr(aval, "shape", ()))
+
+
+def _length(d: Any) -> int:
+    return d if isinstance(d, int) else _ASSUMED
 
 
 def reads(eqn: Any) -> list[Any]:

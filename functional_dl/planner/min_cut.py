@@ -4,6 +4,10 @@ Values are nodes, split into a way in and a way out whose capacity is the value'
 hangs on the source, what is needed on the sink.  A cut is then a set of values to keep, and every needed value is
 kept or can be made from kept ones.  The smallest is found by maximum flow (Ford & Fulkerson 1956).  The idea to
 divide forward and backward passes so is from Chen et al. 2016 and its descendants (see DESIGN.md, section 9).
+
+Where making a value again has a price, an edge from the source to its way in bears it: it is cut exactly if the value
+is made again (the project-selection problem, Picard 1976).  A price per operation, in bytes, then trades operations
+for bytes, and going through the prices gives the convex hull of all trades.
 """
 
 from __future__ import annotations
@@ -21,15 +25,20 @@ _LIMIT = 2**31 - 1  # scipy's flows are 32-bit integers
 
 
 def smallest_keep(
-    sizes: Sequence[int], made_of: Sequence[Collection[int] | None], free: Collection[int], needed: Collection[int]
+    sizes: Sequence[int],
+    made_of: Sequence[Collection[int] | None],
+    free: Collection[int],
+    needed: Collection[int],
+    prices: Sequence[int] | None = None,
 ) -> set[int]:
-    """The set of values with the smallest total size from which all ``needed`` ones can be made.
+    """The set of values with the smallest total size, and price of the rest, from which all ``needed`` can be made.
 
     Args:
       sizes: bytes of each value.
       made_of: per value, those that it is made of; ``None`` if it must not be made again.
       free: values that are at hand anyway, at no cost.
       needed: values that have to be at hand or made.
+      prices: per value, what making it again counts for, in bytes; nothing if left out.
 
     Returns:
       The values to keep, none of them free.
@@ -51,7 +60,8 @@ def smallest_keep(
             if u not in reached and u not in at_hand:
                 reached.add(u)
                 stack.append(u)
-    if all(made_of[v] is not None for v in reached):
+    prices = [0] * len(sizes) if prices is None else prices
+    if all(made_of[v] is not None and not prices[v] for v in reached):
         return forced  # the rest can be made of what is at hand
     node = {v: i for i, v in enumerate(sorted(reached))}
     count = len(node)
@@ -71,6 +81,8 @@ def smallest_keep(
         parts = made_of[v]
         if parts is None:
             edge(source, 2 * i, infinite)
+        elif prices[v]:
+            edge(source, 2 * i, min(-(-prices[v] // unit), infinite))
         for u in sorted(set(parts or ()) - at_hand):
             edge(2 * node[u] + 1, 2 * i, infinite)
     for v in wanted:

@@ -8,18 +8,12 @@ from typing import Any
 from jax import lax
 
 from functional_dl.avals import manual_type, zeros
-from functional_dl.jaxprs import dependent_outputs, evaluate, invariant_outputs, is_float, open_jaxpr
-from functional_dl.rules.table import Augmented, Call, RuleError, structural
+from functional_dl.jaxprs import close, dependent_outputs, evaluate, invariant_outputs, is_float, open_jaxpr
+from functional_dl.loops import scan_layout
+from functional_dl.rules.nesting import chunked
+from functional_dl.rules.table import Augmented, Call, RuleError, Spliced, structural
 
-__all__ = ["scan_layout"]
-
-
-def scan_layout(params: dict[str, Any]) -> tuple[int, int]:
-    """How many operands of a ``scan`` are constants and how many are carried; the rest are scanned over."""
-    if "num_consts" in params:
-        return params["num_consts"], params["num_carry"]
-    consts, carry, _ = (len(part) for part in params["ft_in"].unpack())  # from JAX 0.11 on
-    return consts, carry
+__all__: list[str] = []
 
 
 def _carried_activity(body: Any, active: Sequence[bool], consts: int, carry: int) -> tuple[bool, ...]:
@@ -44,17 +38,21 @@ def _settled(reverse: Callable[..., Any], seeds: tuple[bool, ...], consts: int) 
 
 
 @structural("scan")
-def scan(call: Call, differentiate: Callable[..., Any]) -> Augmented:
+def scan(call: Call, differentiate: Any) -> Augmented | Spliced:
     """c_{t+1}, y_t = f(w, c_t, x_t).   c̄_t, x̄_t, w̄ += f's reverse pass at t, from the last t to the first.
 
     The forward stacks, per iteration, what the body's backward reads and what is not there already: loop
     constants are read where they are, slices of ``xs`` and ``ys`` come from those arrays, values that depend on
-    loop constants alone are made once before the loop.  Cotangents of constants add up in the carry.
+    loop constants alone are made once before the loop.  Cotangents of constants add up in the carry.  Where the plan
+    divides the loop into chunks, it is differentiated as a loop of loops.
     """
     params = call.params
     body = params["jaxpr"]
     w, c = scan_layout(params)
     length, reverse, unroll = params["length"], params["reverse"], params["unroll"]
+    if 0 < differentiate.chunk < length:
+        program = chunked(body, (w, c), length, reverse, unroll, differentiate.chunk, call.in_avals)
+        return differentiate.divided(close(program), call.active, call.seeded).spliced()
     active = _carried_activity(body, call.active, w, c)
     carried_avals = body.in_avals[w : w + c]
 

@@ -21,10 +21,21 @@ def can_make(made_of: Any, at_hand: set[int], needed: Any) -> bool:
     return set(needed) <= have
 
 
-def exhaustive(sizes: Any, made_of: Any, free: Any, needed: Any) -> int:
+def spent(sizes: Any, made_of: Any, free: Any, needed: Any, prices: Any, kept: set[int]) -> int:
+    """The bytes kept and the prices of all that has to be made again."""
+    made, stack = set(), [v for v in needed if v not in kept and v not in free]
+    while stack:
+        v = stack.pop()
+        if v not in made:
+            made.add(v)
+            stack += [u for u in made_of[v] if u not in kept and u not in free]
+    return sum(sizes[v] for v in kept) + sum(prices[v] for v in made)
+
+
+def exhaustive(sizes: Any, made_of: Any, free: Any, needed: Any, prices: Any) -> int:
     count = range(len(sizes))
     return min(
-        sum(sizes[v] for v in kept)
+        spent(sizes, made_of, free, needed, prices, set(kept))
         for n in range(len(sizes) + 1)
         for kept in itertools.combinations(count, n)
         if can_make(made_of, set(kept) | set(free), needed)
@@ -40,16 +51,17 @@ def programs(draw: st.DrawFn) -> Any:
         for v in range(count)
     ]
     subset = st.sets(st.integers(0, count - 1))
-    return sizes, made_of, draw(subset), draw(subset)
+    prices = draw(st.lists(st.sampled_from([0, 0, 1, 5, 30]), min_size=count, max_size=count))
+    return sizes, made_of, draw(subset), draw(subset), prices
 
 
 @given(programs())
 def test_smallest(program: Any) -> None:
-    sizes, made_of, free, needed = program
-    kept = smallest_keep(sizes, made_of, free, needed)
+    kept = smallest_keep(*program)
+    _, made_of, free, needed, _ = program
     assert can_make(made_of, kept | free, needed), "what is kept does not suffice"
     assert not kept & free
-    assert sum(sizes[v] for v in kept) == exhaustive(*program)
+    assert spent(*program, kept) == exhaustive(*program)
 
 
 def test_sizes_beyond_32_bits() -> None:

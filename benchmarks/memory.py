@@ -1,0 +1,460 @@
+"""Temporary bytes against step time of one compiled value_and_grad: ours by plan, jax.checkpoint by hand-picked policy.
+
+Run: ``python -m benchmarks.memory [--networks NAME ...] [--repeats N] [--small]``. The result file is written after
+every network; rows that it has of networks not named are kept. ``--small`` writes a file of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import functional_dl as fdl
+from benchmarks.measure import environment, interleaved, ratio, write
+from benchmarks.memory_networks import NETWORKS, SMALL, MemoryProblem, Wrap
+
+try:
+    from matplotlib import figure as matplotlib_figure
+except ImportError:  # the extra "plots" is not installed
+    matplotlib_figure: Any = None  # type: ignore[no-redef]  # a module or nothing
+
+Row = dict[str, Any]
+
+MODES = ("keep", "auto", "least")
+POLICIES: dict[str, Callable[..., Any] | None] = {
+    "checkpoint": None,
+    "dots": jax.checkpoint_policies.dots_saveable,
+    "dots, no batch": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+PLAIN = "jax.grad"
+BUDGETS = 5
+# Tracing is short beside compiling and noisy, so it is repeated by itself.
+TRACE_ROUNDS = 5
+# Two policies whose compiled programs differ by the padding of a buffer have equal bytes.
+BYTE_SLACK = 1.01
+
+# The picture: colours, names in the legend, and where a label stands beside its point, so that few of them collide.
+OURS, THEIRS, PLAIN_COLOR = "#1f5fa8", "#c4501b", "#222222"
+LEGEND = {"ours": "ours", "policy": "jax.checkpoint with a policy", "plain": PLAIN}
+PLACES = {"ours, keep": (-1, -11), "ours, auto": (1, 5), "ours, least": (1, 5), "checkpoint": (1, -11),
+          "dots": (-1, 5), "dots, no batch": (1, -11), PLAIN: (-1, 5)}  # fmt: skip
+TICKS = [m * 10.0**e for e in range(-5, 2) for m in (1, 2, 5)]
+
+
+class Contender(NamedTuple):
+    """A compiled step ``step(params, *batch)`` with what is known of it before it is timed.
+
+    ``fresh`` returns the function anew, for tracing: JAX remembers traces by the function's identity. It is None where
+    tracing alone cannot be had.
+    """
+
+    step: Callable[..., Any]
+    row: Row
+    fresh: Callable[[], Callable[..., Any]] | None = None
+
+
+def identity(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The wrap of ours and of plain jax.grad."""
+    return f
+
+
+def tolerance() -> float:
+    """How far gradients may differ, over their norm: matrix products of accelerators round to fewer than 24 bits."""
+    return 1e-3 if jax.default_backend() == "cpu" else 1e-2
+
+
+def flops(compiled: Any) -> float | None:
+    """The compiler's count, which takes a loop's body once; None where it has none."""
+    analysis = compiled.cost_analysis()
+    return analysis.get("flops") if isinstance(analysis, dict) else None
+
+
+def compile_step(name: str, kind: str, fresh: Callable[[], Callable[..., Any]], args: tuple[Any, ...]) -> Contender:
+    """Compile the function that ``fresh`` returns."""
+    lowered = jax.jit(fresh()).lower(*args)
+    start = time.perf_counter()
+    compiled = lowered.compile()
+    row = {
+        "contender": name,
+        "kind": kind,
+        "temp_bytes": compiled.memory_analysis().temp_size_in_bytes,
+        "compile_s": time.perf_counter() - start,
+        "flops": flops(compiled),
+    }
+    return Contender(compiled, row, fresh)
+
+
+def fit_step(loss: Callable[..., Any], args: tuple[Any, ...], name: str, peak_bytes: int) -> Contender:
+    """Compile ours within a budget; the compile time is that of the whole fit."""
+    start = time.perf_counter()
+    fitted = fdl.fit_memory(loss, *args, peak_bytes=peak_bytes)
+    passed = time.perf_counter() - start
+    attempts = fitted.attempts
+    row = {
+        "contender": name,
+        "kind": "budget",
+        "budget_bytes": peak_bytes,
+        "temp_bytes": fitted.temp_bytes,
+        # The word of the fit is not taken for it.
+        "kept": bool(fitted.within) and fitted.temp_bytes <= peak_bytes,
+        "attempts": attempts if isinstance(attempts, int) else len(attempts),
+        "compile_s": passed,
+        "flops": flops(fitted.compiled) if hasattr(fitted.compiled, "cost_analysis") else None,
+    }
+    return Contender(fitted.compiled, row)
+
+
+def budgets(least: int, auto: int) -> list[int]:
+    """Budgets strictly between two counts of bytes, in geometric progression; none where there is no room."""
+    if auto - least <= BUDGETS:
+        return []
+    return [round(x) for x in np.geomspace(max(least, 1), auto, BUDGETS + 2)[1:-1]]
+
+
+def ours(problem: MemoryProblem, console: Console) -> Iterable[Contender]:
+    """Ours in every mode of memory and, between the least and the default, within budgets."""
+    args = (problem.params, *problem.batch)
+    found: dict[str, int] = {}
+    for mode in MODES:
+
+        def fresh(mode: str = mode) -> Callable[..., Any]:
+            return fdl.value_and_grad(problem.make_loss(identity), memory=mode)
+
+        try:
+            fresh()
+        except ValueError as error:
+            console.print(f"  ours, {mode}: left out: {error}", markup=False)
+            continue
+        contender = compile_step(f"ours, {mode}", "ours", fresh, args)
+        found[mode] = contender.row["temp_bytes"]
+        yield predicted(contender, problem, mode, console)
+    if not hasattr(fdl, "fit_memory") or not {"least", "auto"} <= found.keys():
+        console.print("  ours within budgets: left out: there is no fdl.fit_memory or no memory='least'", markup=False)
+        return
+    sizes = budgets(found["least"], found["auto"])
+    if not sizes:
+        console.print("  ours within budgets: none fits between least and auto", markup=False)
+    for number, size in enumerate(sizes, start=1):
+        try:
+            contender = fit_step(problem.make_loss(identity), args, f"ours, budget {number}", size)
+        except ValueError as error:
+            console.print(f"  ours, budget {number}: failed: {error}", markup=False)
+            continue
+        yield predicted(contender, problem, size, console)
+
+
+def predicted(contender: Contender, problem: MemoryProblem, memory: str | int, console: Console) -> Contender:
+    """The contender with the peak that the ledger foretells."""
+    if not hasattr(fdl, "ledger"):
+        return contender
+    try:
+        entry = fdl.ledger(problem.make_loss(identity), problem.params, *problem.batch, memory=memory)
+    except ValueError as error:
+        console.print(f"  {contender.row['contender']}: no prediction: {error}", markup=False)
+        return contender
+    contender.row["predicted_bytes"] = int(entry.peak_bytes)
+    return contender
+
+
+def theirs(problem: MemoryProblem) -> Iterable[Contender]:
+    """jax.value_and_grad, plain and with each policy on every repeated block."""
+    args = (problem.params, *problem.batch)
+    wraps: dict[str, Wrap] = {PLAIN: identity}
+    for name, policy in POLICIES.items():
+        # In the body of a scan nothing can be merged across the two loops, so no barrier is needed.
+        wraps[name] = functools.partial(jax.checkpoint, policy=policy, prevent_cse=not problem.scanned)
+    for name, wrap in wraps.items():
+
+        def fresh(wrap: Wrap = wrap) -> Callable[..., Any]:
+            return jax.value_and_grad(problem.make_loss(wrap))
+
+        yield compile_step(name, "plain" if name == PLAIN else "policy", fresh, args)
+
+
+def flat(tree: Any) -> list[np.ndarray]:
+    """The leaves in host memory, in float64."""
+    return [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(tree)]
+
+
+def norm(leaves: list[np.ndarray]) -> float:
+    """The Euclidean norm of all leaves together."""
+    return math.sqrt(sum(float(np.sum(leaf**2)) for leaf in leaves))
+
+
+def agree(contenders: list[Contender], args: tuple[Any, ...], network: str) -> None:
+    """Record how far each value and gradient are from jax.grad's; raise where it is more than rounding."""
+    reference: list[np.ndarray] = []
+    for contender in sorted(contenders, key=lambda c: c.row["contender"] != PLAIN):
+        value, *gradient = flat(contender.step(*args))
+        reference = reference or [value, *gradient]
+        row = contender.row
+        differences = [a - b for a, b in zip(gradient, reference[1:], strict=True)]
+        row["error"] = norm(differences) / norm(reference[1:])
+        row["max_difference"] = max(float(np.max(np.abs(d))) for d in differences)
+        row["value_error"] = abs(float(value - reference[0])) / abs(float(reference[0]))
+        # Written so that a NaN raises too.
+        if not max(row["error"], row["value_error"]) <= tolerance():
+            raise AssertionError(
+                f"{network}, {row['contender']}: the gradient is off jax.grad's by {row['error']:.1e} of its norm, the "
+                f"value by {row['value_error']:.1e}; allowed is {tolerance():.0e}."
+            )
+
+
+def measure(network: str, problem: MemoryProblem, repeats: int, console: Console) -> list[Row]:
+    """One row per contender of a network."""
+    args = (problem.params, *problem.batch)
+    contenders: list[Contender] = []
+    for source in (theirs(problem), ours(problem, console)):
+        for contender in source:
+            row = contender.row
+            console.print(
+                f"  {row['contender']}: {row['temp_bytes'] / 1e6:.2f} MB, compiled in {row['compile_s']:.1f} s",
+                markup=False,
+                highlight=False,
+            )
+            contenders.append(contender)
+    agree(contenders, args, network)
+
+    console.print(f"  gradients agree; tracing {TRACE_ROUNDS} times each")
+    fresh = {c.row["contender"]: c.fresh for c in contenders if c.fresh is not None}
+    traces = interleaved({n: functools.partial(trace, f, args) for n, f in fresh.items()}, TRACE_ROUNDS)
+
+    def step(contender: Contender) -> Callable[[], None]:
+        def run() -> None:
+            jax.block_until_ready(contender.step(*args))
+
+        return run
+
+    console.print(f"  timing {repeats} rounds of {len(contenders)} contenders")
+    times = interleaved({c.row["contender"]: step(c) for c in contenders}, repeats, warm_up=2)
+    rows = []
+    for contender in contenders:
+        name = contender.row["contender"]
+        row = {"network": network, **contender.row}
+        if name in traces:
+            row |= {"trace_s": statistics.median(traces[name]), "trace_times": traces[name]}
+        row |= {"step_s": statistics.median(times[name]), "ratio": ratio(times[name], times[PLAIN])}
+        row |= {"step_times": times[name], "device": jax.devices()[0].device_kind}
+        rows.append(row)
+    plain = next(row for row in rows if row["contender"] == PLAIN)
+    for row in rows:
+        row["share"] = row["temp_bytes"] / plain["temp_bytes"]
+    return rows
+
+
+def trace(fresh: Callable[[], Callable[..., Any]], args: tuple[Any, ...]) -> None:
+    """Trace the function that ``fresh`` returns."""
+    jax.jit(fresh()).trace(*args)
+
+
+def report(network: str, rows: list[Row]) -> Table:
+    """A network's rows as a table."""
+    table = Table(title=f"{network}: one compiled value_and_grad, JAX {jax.__version__}, {jax.default_backend()}")
+    for column in ("contender", "budget, MB", "temp, MB", "of jax.grad's", "step, ms", "ratio [quartiles]",
+                   "predicted / temp", "trace, s", "compile, s", "error"):  # fmt: skip
+        table.add_column(column, justify="left" if column == "contender" else "right")
+    for row in sorted(rows, key=lambda row: (not row["contender"].startswith("ours"), row["temp_bytes"])):
+        fits = f" ({row['attempts']} fits)" if "attempts" in row else ""
+        table.add_row(
+            row["contender"],
+            f"{row['budget_bytes'] / 1e6:.2f} {'kept' if row['kept'] else 'broken'}" if "budget_bytes" in row else "",
+            f"{row['temp_bytes'] / 1e6:.2f}",
+            f"{row['share']:.3f}",
+            f"{1e3 * row['step_s']:.2f}",
+            "{:.2f} [{:.2f}, {:.2f}]".format(*row["ratio"]),
+            f"{row['predicted_bytes'] / row['temp_bytes']:.2f}" if "predicted_bytes" in row else "",
+            f"{row['trace_s']:.3f}" if "trace_s" in row else "",
+            f"{row['compile_s']:.2f}{fits}",
+            f"{row['error']:.0e}",
+        )
+    return table
+
+
+class Aim(NamedTuple):
+    """What was to be reached, what was, and whether that is enough; ``met`` is None where nothing was measured."""
+
+    what: str
+    found: str
+    met: bool | None
+
+
+def equal_bytes(rows: list[Row]) -> Iterable[tuple[str, float | None]]:
+    """For each network and policy: the time of our fastest within the policy's bytes over the policy's time.
+
+    None where none of ours is within them.
+    """
+    for policy in (row for row in rows if row["kind"] == "policy"):
+        candidates = [
+            row
+            for row in rows
+            if row["network"] == policy["network"]
+            and row["contender"].startswith("ours")
+            and row["temp_bytes"] <= BYTE_SLACK * policy["temp_bytes"]
+        ]
+        cell = f"{policy['network']}, {policy['contender']}"
+        if candidates:
+            fastest = min(candidates, key=lambda row: row["step_s"])
+            yield cell, ratio(fastest["step_times"], policy["step_times"])[0]
+        else:
+            yield cell, None
+
+
+def aims(rows: list[Row]) -> list[Aim]:
+    """The aims, by the rows of all networks measured so far."""
+    by_name = {(row["network"], row["contender"]): row for row in rows}
+
+    def cell(what: str, network: str, contender: str, key: str, holds: Callable[[float], bool]) -> Aim:
+        row = by_name.get((network, contender))
+        if row is None:
+            return Aim(what, "", None)
+        value = row["ratio"][0] if key == "ratio" else row[key]
+        return Aim(what, f"{value:.4g}", holds(value))
+
+    scanned, unrolled = "transformer-scanned", "transformer-unrolled"
+    out = [
+        cell(
+            "scanned transformer: auto ≤ 0.40 of jax.grad's bytes", scanned, "ours, auto", "share", lambda x: x <= 0.4
+        ),
+        cell("scanned transformer: auto ≤ 0.85 of its time", scanned, "ours, auto", "ratio", lambda x: x <= 0.85),
+        cell("unrolled transformer: auto ≤ 0.50 of the bytes", unrolled, "ours, auto", "share", lambda x: x <= 0.5),
+        cell("unrolled transformer: auto no slower", unrolled, "ours, auto", "ratio", lambda x: x <= 1.0),
+        cell("LSTM, 512 steps: auto below jax.grad's bytes", "LSTM-512", "ours, auto", "share", lambda x: x < 1.0),
+        cell("LSTM, 4096 steps: least ≤ 0.01 of the bytes", "LSTM-4096", "ours, least", "share", lambda x: x <= 0.01),
+    ]
+
+    cells = list(equal_bytes(rows))
+    reached = [(c, x) for c, x in cells if x is not None]
+    wins = [c for c, x in reached if x <= 1.0]
+    share = f"{len(wins)} of {len(cells)}, {len(cells) - len(reached)} without a row of ours within the bytes"
+    out.append(Aim("at equal bytes: as fast in 3 of 4 cells", share, len(wins) >= 0.75 * len(cells) if cells else None))
+    where, worst = max(reached, key=lambda pair: pair[1], default=("", math.nan))
+    slowdown = Aim("at equal bytes: worst slowdown ≤ 1.05, no cell out of reach", f"{worst:.3f} ({where})",
+                   worst <= 1.05 and len(reached) == len(cells))  # fmt: skip
+    out.append(slowdown if reached else slowdown._replace(found="", met=False if cells else None))
+
+    # A budget whose fit raised has no row, yet is not kept: what should be there is counted from the two ends.
+    fitted = [row for row in rows if row["kind"] == "budget"]
+    ends = [(by_name[n, "ours, least"], by_name[n, "ours, auto"]) for n, c in by_name if c == "ours, least"]
+    expected = sum(len(budgets(a["temp_bytes"], b["temp_bytes"])) for a, b in ends)
+    kept = sum(row["kept"] for row in fitted)
+    out.append(Aim("budgets kept: all", f"{kept} of {expected}", kept == expected if fitted else None))
+
+    errors = [row["predicted_bytes"] / row["temp_bytes"] - 1 for row in rows if "predicted_bytes" in row]
+    close = sum(abs(e) <= 0.15 for e in errors)
+    found = f"{close} of {len(errors)}"
+    out.append(Aim("prediction within 15 % on 9 of 10 rows", found, close >= 0.9 * len(errors) if errors else None))
+
+    planning = [
+        (ratio(by_name[n, "ours, auto"]["trace_times"], by_name[n, "ours, keep"]["trace_times"])[0] - 1, n)
+        for n in dict.fromkeys(row["network"] for row in rows)
+    ]
+    worst, where = max(planning, default=(math.nan, ""))
+    found = f"{worst:.2f} ({where}), median {statistics.median(x for x, _ in planning):.2f}" if planning else ""
+    out.append(Aim("planning ≤ 0.2 of the tracing with keep", found, worst <= 0.2 if planning else None))
+    return out
+
+
+def report_aims(found: list[Aim], networks: int) -> Table:
+    """The aims as a table."""
+    table = Table(title=f"aims, by the {networks} networks in the result file")
+    for column in ("aim", "measured", ""):
+        table.add_column(column)
+    verdicts = {True: "[green]met[/]", False: "[red]missed[/]", None: "not measured"}
+    for aim in found:
+        table.add_row(aim.what, aim.found, verdicts[aim.met])
+    return table
+
+
+def picture(rows: list[Row], path: Path) -> bool:
+    """Draw step time over temporary bytes, both over jax.grad's, a panel per network; False without matplotlib."""
+    if matplotlib_figure is None:
+        return False
+    networks = list(dict.fromkeys(row["network"] for row in rows))
+    columns = min(4, len(networks))
+    lines = math.ceil(len(networks) / columns)
+    figure = matplotlib_figure.Figure(figsize=(4.6 * columns, 3.8 * lines), dpi=120, layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False).flat
+    for panel in panels[len(networks) :]:
+        panel.set_axis_off()
+    for panel, network in zip(panels[: len(networks)], networks, strict=True):
+        here = sorted((row for row in rows if row["network"] == network), key=lambda row: row["share"])
+        for kind, color, mark in (("ours", OURS, "o-"), ("policy", THEIRS, "D"), ("plain", PLAIN_COLOR, "s")):
+            group = [row for row in here if row["kind"] == kind or (kind == "ours" and row["kind"] == "budget")]
+            middle, low, high = np.array([row["ratio"] for row in group]).reshape(-1, 3).T
+            # The bars end at the quartiles.
+            spread = [middle - low, high - middle]
+            style = {"fmt": mark, "color": color, "ms": 4.5, "lw": 1.4, "elinewidth": 0.7, "label": LEGEND[kind]}
+            panel.errorbar([row["share"] for row in group], middle, spread, **style)
+            for row in (row for row in group if row["kind"] != "budget"):
+                name = row["contender"]
+                side, rise = PLACES[name]
+                panel.annotate(name.removeprefix("ours, "), (row["share"], row["ratio"][0]), (side * 5, rise),
+                               textcoords="offset points", ha="left" if side > 0 else "right", fontsize=7.5,
+                               color=color)  # fmt: skip
+        panel.axhline(1.0, color="#999999", lw=0.7, ls=":")
+        panel.axvline(1.0, color="#999999", lw=0.7, ls=":")
+        panel.set(xscale="log", title=network, xlabel="temporary bytes / jax.grad's", ylabel="step time / jax.grad's")
+        panel.margins(0.16)
+        low, high = panel.get_xlim()
+        panel.minorticks_off()
+        panel.set_xticks(ticks := [x for x in TICKS if low <= x <= high], [f"{x:g}" for x in ticks])
+        panel.grid(alpha=0.25, which="both")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(path)
+    return True
+
+
+def results_path(name: str) -> Path:
+    """Where `benchmarks.measure.write` puts the rows of ``name``."""
+    return Path(__file__).parent / "results" / f"{name}-{jax.default_backend()}-jax{jax.__version__}.json"
+
+
+def merged(old: list[Row], new: list[Row]) -> list[Row]:
+    """The rows of all networks, in the order of NETWORKS: a network's new rows in the place of its old ones."""
+    measured = {row["network"] for row in new}
+    rows = [row for row in old if row["network"] not in measured] + new
+    order = {name: place for place, name in enumerate(NETWORKS)}
+    return sorted((row for row in rows if row["network"] in order), key=lambda row: order[row["network"]])
+
+
+def main() -> None:
+    """Measure the networks; after each, print its table and write the result file and the picture."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME",
+                        help=f"some of {', '.join(NETWORKS)}")  # fmt: skip
+    parser.add_argument("--repeats", type=int, default=10, help="timed rounds over all contenders of a network")
+    parser.add_argument("--small", action="store_true", help="tiny shapes, to see that the program runs")
+    options = parser.parse_args()
+    console = Console(width=150)
+    name = "memory-small" if options.small else "memory"
+    command = f"python -m benchmarks.memory --repeats {options.repeats}{' --small' if options.small else ''}"
+    path = results_path(name)
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    for number, network in enumerate(options.networks, start=1):
+        console.print(f"{network} ({number} of {len(options.networks)})", style="bold", highlight=False)
+        started = time.perf_counter()
+        problem = (SMALL if options.small else NETWORKS)[network]()
+        new = measure(network, problem, options.repeats, console)
+        rows = merged(rows, new)
+        path = write(name, rows, command)
+        console.print(report(network, new))
+        console.print(f"  {time.perf_counter() - started:.0f} s; written to {path}", highlight=False)
+    console.print(report_aims(aims(rows), len({row["network"] for row in rows})))
+    drawn = picture(rows, path.with_suffix(".png"))
+    console.print(f"{environment()}\nwritten to {path}" + (f" and {path.with_suffix('.png')}" if drawn else ""))
+
+
+if __name__ == "__main__":
+    main()

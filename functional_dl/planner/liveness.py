@@ -1,0 +1,193 @@
+"""Liveness: how many bytes of intermediates are alive at each equation of a program, as a compiler would hold them.
+
+Equations run in order; a value is alive from the equation that makes it to the last that reads it.  What a compiler
+fuses takes no memory of its own: an elementwise value whose only readers are elementwise or reductions is computed
+where it is read, so that what *it* was made of stays alive until then.  Inputs and outputs of the program are not
+intermediates.  Measured against compiled programs by ``python -m benchmarks.memory``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jax.extend import core
+
+from functional_dl.jaxprs import Literal, open_jaxpr
+from functional_dl.loops import carried
+from functional_dl.planner.graph import reads, size_of
+
+__all__ = ["Profile", "profile"]
+
+_VIEWS = """reshape squeeze expand_dims optimization_barrier stop_gradient"""
+_SPLATS = """broadcast_in_dim iota convert_element_type reduce_precision"""
+_ELEMENTWISE = """
+    abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp complex conj copy cos cosh digamma div eq
+    erf erf_inv erfc exp exp2 expm1 floor ge gt imag integer_pow is_finite le lgamma log log1p logistic lt max min mul ne
+    neg nextafter not one_minus_square or population_count pow real rem round rsqrt select_n shift_left
+    shift_right_arithmetic shift_right_logical sign sin sinh sqrt square sub tan tanh xor
+    transpose rev slice pad dynamic_slice concatenate split
+"""
+_REDUCTIONS = """reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or reduce_xor argmax argmin"""
+
+# No memory and no work: another look at what they read.
+VIEWS = frozenset(_VIEWS.split())
+# Made where they are read, by each reader: cheaper than a load.
+SPLATS = frozenset(_SPLATS.split())
+ELEMENTWISE = frozenset(_ELEMENTWISE.split())
+# What may compute its operands where it reads them.
+READ_FUSED = (VIEWS | SPLATS | ELEMENTWISE | frozenset(_REDUCTIONS.split())) - {"optimization_barrier"}
+
+
+@dataclass(slots=True)
+class Profile:
+    """What is alive while a program runs.
+
+    Attributes:
+      live: bytes alive at each equation, those inside of it included.
+      peak: the largest of them.
+      place: the equation where it is; ``-1`` in a program without equations.
+      holding: the variables alive there, and what they take.
+      inside: bytes that the equation at the peak takes itself, inside.
+    """
+
+    live: list[int] = field(default_factory=list)
+    peak: int = 0
+    place: int = -1
+    holding: dict[Any, int] = field(default_factory=dict)
+    inside: int = 0
+
+
+def profile(
+    eqns: Sequence[Any], free: Collection[Any], outputs: Iterable[Any], written: Collection[Any] = ()
+) -> Profile:
+    """The memory that ``eqns`` need.
+
+    Args:
+      eqns: equations in order.
+      free: variables that are alive all the time and not counted: inputs and constants.
+      outputs: what the program returns: not counted either, since it is the caller's.
+      written: of the outputs, those that are written away as they are made (a loop's stacked outputs).
+    """
+    ends = _with_views(eqns, {v for v in outputs if type(v) is not Literal})
+    readers: dict[Any, list[int]] = {}
+    for i, eqn in enumerate(eqns):
+        for v in dict.fromkeys(reads(eqn)):
+            readers.setdefault(v, []).append(i)
+    fused = _fused(eqns, readers, ends.difference(written))
+    # What must be alive for a value to be read: itself, or what it is made of on the spot.
+    sources: dict[Any, tuple[Any, ...]] = {}
+    born: dict[Any, int] = {}
+    last: dict[Any, int] = {}
+    for i, eqn in enumerate(eqns):
+        is_view = eqn.primitive.name in VIEWS
+        needs = dict.fromkeys(s for v in reads(eqn) if v not in free for s in sources.get(v, (v,)))
+        for k, v in enumerate(eqn.outvars):
+            if v not in fused:
+                born[v] = last[v] = i
+            elif is_view:
+                sources[v] = _sources_of(eqn.invars[k], sources, free)
+            else:
+                sources[v] = tuple(needs)
+        if not is_view:  # a barrier reads nothing itself
+            for s in needs:
+                last[s] = i
+    # An output's memory serves others until the output is made.
+    sizes = {v: size_of(v.aval) for v in born}
+    hosted = _hosted(sizes, born, last, ends)
+    counted = [v for v in born if v not in ends and v not in hosted and sizes[v]]
+    overwritten = _overwritten(eqns, counted, born, last, sizes)
+    change = [0] * (len(eqns) + 1)
+    for v in counted:
+        change[born[v]] += sizes[v]
+        change[last[v] + 1] -= sizes[v]
+    result, now = Profile(), 0
+    for i, eqn in enumerate(eqns):
+        now += change[i]
+        inside = _inside(eqn)
+        here = now - overwritten.get(i, 0) + inside
+        result.live.append(here)
+        if here > result.peak:
+            result.peak, result.place, result.inside = here, i, inside
+    result.holding = {v: sizes[v] for v in counted if born[v] <= result.place <= last[v]}
+    return result
+
+
+def _sources_of(v: Any, sources: dict[Any, tuple[Any, ...]], free: Collection[Any]) -> tuple[Any, ...]:
+    return () if type(v) is Literal or v in free else sources.get(v, (v,))
+
+
+def _with_views(eqns: Sequence[Any], ends: set[Any]) -> set[Any]:
+    """``ends``, and what they are views of."""
+    found = set(ends)
+    for eqn in reversed(eqns):
+        if eqn.primitive.name in VIEWS:
+            for v, source in zip(eqn.outvars, eqn.invars, strict=False):
+                if v in found and type(source) is not Literal:
+                    found.add(source)
+    return found
+
+
+def _hosted(sizes: dict[Any, int], born: dict[Any, int], last: dict[Any, int], ends: Collection[Any]) -> set[Any]:
+    """The values that find a place in the memory of outputs, the largest first, as XLA's buffer assignment does it."""
+    largest = max((sizes[v] for v in sizes if v not in ends), default=0)
+    floor = largest // 64  # smaller ones make no difference to the peak
+    hosts = sorted((v for v in ends if sizes.get(v, 0) > floor), key=lambda v: sizes[v])
+    taken: dict[Any, list[tuple[int, int]]] = {v: [(born[v], len(born) + len(sizes))] for v in hosts}
+    hosted: set[Any] = set()
+    if not hosts:
+        return hosted
+    for v in sorted((v for v in sizes if v not in ends and sizes[v] > floor), key=lambda v: -sizes[v]):
+        begin, end = born[v], last[v]
+        for host in hosts:
+            if sizes[host] >= sizes[v] and all(end < a or b < begin for a, b in taken[host]):
+                taken[host].append((begin, end))
+                hosted.add(v)
+                break
+    return hosted
+
+
+def _overwritten(
+    eqns: Sequence[Any], counted: Sequence[Any], born: dict[Any, int], last: dict[Any, int], sizes: dict[Any, int]
+) -> dict[int, int]:
+    """Bytes of operands, per equation, that an elementwise output is written over: their last reader makes it."""
+    made: dict[int, int] = {}
+    dying: dict[int, int] = {}
+    for v in counted:
+        if eqns[born[v]].primitive.name in ELEMENTWISE:
+            made[born[v]] = made.get(born[v], 0) + sizes[v]
+        if last[v] > born[v]:
+            dying[last[v]] = dying.get(last[v], 0) + sizes[v]
+    return {i: min(size, dying.get(i, 0)) for i, size in made.items()}
+
+
+def _fused(eqns: Sequence[Any], readers: dict[Any, list[int]], ends: Collection[Any]) -> set[Any]:
+    """The variables that are never stored: each is computed where it is read."""
+    fused: set[Any] = set()
+    for eqn in eqns:
+        name = eqn.primitive.name
+        if name not in VIEWS and name not in SPLATS and name not in ELEMENTWISE:
+            continue
+        for v in eqn.outvars:
+            if v in ends:
+                continue
+            kinds = [eqns[i].primitive.name for i in readers.get(v, ())]
+            by_all = all(kind in READ_FUSED for kind in kinds)
+            if name in VIEWS or (by_all and (name in SPLATS or len(kinds) <= 1)):
+                fused.add(v)
+    return fused
+
+
+def _inside(eqn: Any) -> int:
+    """Bytes that an equation with programs inside takes beyond its operands and outputs."""
+    name = eqn.primitive.name
+    if name == "scan":
+        graph = open_jaxpr(eqn.params["jaxpr"])
+        stacked = {v for v in graph.outputs[len(carried(eqn)) :] if type(v) is not Literal}
+        return profile(graph.eqns, {*graph.inputs, *graph.constvars}, graph.outputs, stacked).peak
+    inner = 0
+    for jaxpr in core.jaxprs_in_params(eqn.params):
+        graph = open_jaxpr(jaxpr)
+        inner = max(inner, profile(graph.eqns, {*graph.inputs, *graph.constvars}, graph.outputs).peak)
+    return inner
