@@ -2,21 +2,28 @@
 
 from functional_dl.autodiff.budget import BudgetError
 from functional_dl.autodiff.check import GradientError, OperandCheck, check_vjp
+from functional_dl.autodiff.fitting import Fitted, fit_memory
+from functional_dl.autodiff.ledger import ledger
 from functional_dl.autodiff.transforms import Pullback, grad, hessian, hvp, jacrev, value_and_grad, vjp
+from functional_dl.planner.ledger import Ledger
 from functional_dl.rules import RuleError, defvjp
 
 __all__ = [
     "BudgetError",
+    "Fitted",
     "GradientError",
+    "Ledger",
     "OperandCheck",
     "Pullback",
     "RuleError",
     "check_vjp",
     "defvjp",
+    "fit_memory",
     "grad",
     "hessian",
     "hvp",
     "jacrev",
+    "ledger",
     "value_and_grad",
     "vjp",
 ]

@@ -1,10 +1,11 @@
-"""The command line: ``functional-dl train`` and ``functional-dl check``."""
+"""The command line: ``functional-dl train``, ``functional-dl check`` and ``functional-dl ledger``."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +18,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from functional_dl import config as configs
+from functional_dl.autodiff.budget import BudgetError
+from functional_dl.autodiff.ledger import ledger
 from functional_dl.data import Sampler
+from functional_dl.diagnostics.memory_report import picture, tables
 from functional_dl.training.experiment import Experiment, build
 from functional_dl.training.gradient_check import compare
 from functional_dl.training.loop import Outcome, resume_point, train
 from functional_dl.training.pictures import learning_curve
 from functional_dl.training.run_folder import RunFolder
-from functional_dl.training.snapshots import SnapshotError
+from functional_dl.training.snapshots import SnapshotError, write_atomically
+from functional_dl.training.step import train_step
 from functional_dl.trees import count
 
 __all__ = ["main"]
@@ -34,7 +39,7 @@ GRADIENT_TOLERANCE = 1e-4
 
 @click.group()
 def cli() -> None:
-    """Train networks on gradients made by hand-written rules, and check those gradients."""
+    """Train networks on gradients made by hand-written rules, check those gradients, and see what they keep."""
 
 
 def _console() -> Console:
@@ -52,11 +57,15 @@ def _describe(console: Console, config: configs.Config, experiment: Experiment, 
     console.print(f"running on {machine}, JAX {jax.__version__}")
 
 
+def _first_batch(experiment: Experiment) -> tuple[Any, ...]:
+    sampler = experiment.sampler
+    own = Sampler(sampler.size, sampler.batch, sampler.seed)  # the experiment's is left at its beginning
+    return experiment.batch(next(own))
+
+
 def _gradient(console: Console, experiment: Experiment, params: Any, table: bool) -> bool:
     """Compare our gradient with JAX's on the first batch; print the difference; whether it is small."""
-    sampler = experiment.sampler
-    indices = next(Sampler(sampler.size, sampler.batch, sampler.seed))  # the first batch, the stream untouched
-    differences = compare(experiment.loss, params, experiment.batch(indices))
+    differences = compare(experiment.loss, params, _first_batch(experiment))
     worst = max(differences, key=lambda name: differences[name])
     if table:
         rows = Table("parameter", "relative difference", title="gradient of this loss, ours against jax.grad")
@@ -101,6 +110,47 @@ def check_command(config: Path, overrides: tuple[str, ...]) -> None:
         sys.exit(1)
 
 
+@cli.command("ledger")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+@click.option("--json", "listing", type=click.Path(path_type=Path, dir_okay=False), help="Write all of it as JSON.")
+@click.option(
+    "--picture", "image", type=click.Path(path_type=Path, dir_okay=False), help="Draw memory over the schedule, a PNG."
+)
+def ledger_command(config: Path, overrides: tuple[str, ...], listing: Path | None, image: Path | None) -> None:
+    """Show what the backward of CONFIG's loss keeps and repeats, by source line.
+
+    OVERRIDES are key=value, such as memory.plan=least or memory.plan=100000000 (bytes).
+    """
+    console, resolved = _console(), configs.load(config, overrides)
+    if not console.is_terminal:
+        console.width = max(console.width, 130)  # a file has no edge
+    for file in (listing, image):
+        if file is not None and not file.parent.is_dir():
+            raise FileNotFoundError(f"{file}: no such folder {file.parent}")
+    if image is not None and image.suffix.lower() != ".png":
+        raise configs.ConfigError(f"--picture {image}: due is the name of a PNG, {image.with_suffix('.png')}")
+    experiment = build(resolved)
+    params = experiment.start(resolved.seed).params
+    _describe(console, resolved, experiment, params)
+    found = ledger(experiment.loss, params, *_first_batch(experiment), has_aux=True, memory=resolved.memory.plan)
+    for table in tables(found):
+        console.print()
+        console.print(table)
+    if listing is not None:
+        write_atomically(listing, found.to_json().encode())
+        console.print(f"ledger: {listing}", soft_wrap=True)
+    if image is not None:
+        title = f"{resolved.name}: {resolved.model.architecture}, batch {resolved.training.batch}, memory = "
+        with tempfile.TemporaryDirectory() as folder:
+            drawn = Path(folder) / "picture.png"
+            if picture(found, drawn, title + repr(resolved.memory.plan)):
+                write_atomically(image, drawn.read_bytes())
+                console.print(f"picture: {image}", soft_wrap=True)
+            else:
+                console.print("no picture: matplotlib is missing; pip install 'functional-dl\\[plots]' brings it")
+
+
 @cli.command("train")
 @click.argument("config", type=click.Path(path_type=Path), required=False)
 @click.argument("overrides", nargs=-1)
@@ -132,6 +182,9 @@ def train_command(config: Path | None, overrides: tuple[str, ...], resume: Path 
     if not _gradient(console, experiment, state.params, table=False):
         console.print("[bold red]That is more than rounding explains: not training on it.[/]")
         sys.exit(1)
+    if isinstance(resolved.memory.plan, int):  # one that cannot be met is an error before anything is written
+        step = train_step(experiment.loss, experiment.optimizer, has_aux=True, memory=resolved.memory.plan)
+        jax.eval_shape(step, state, _first_batch(experiment))
     if run is None:
         run = RunFolder.create(runs, resolved)
     else:
@@ -177,7 +230,7 @@ def main() -> None:
     """Run the command line; bad input ends with one line and exit code 2."""
     try:
         cli(standalone_mode=True)
-    except (configs.ConfigError, SnapshotError, FileNotFoundError) as error:
+    except (configs.ConfigError, SnapshotError, BudgetError, FileNotFoundError) as error:
         click.echo(f"functional-dl: {error}", err=True)
         sys.exit(2)
 

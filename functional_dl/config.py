@@ -6,7 +6,7 @@ import difflib
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
@@ -18,6 +18,7 @@ Activation = Literal[
 Share = Annotated[float, Field(gt=0, lt=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Policy = Literal["auto", "keep", "least"]
 
 
 class ConfigError(ValueError):
@@ -121,6 +122,12 @@ class Training(_Section):
     log_every: PositiveInt = 10
 
 
+class Memory(_Section):
+    """What is kept of the forward for the backward: a policy, or the bytes that intermediates may take."""
+
+    plan: Policy | PositiveInt = "auto"
+
+
 class Config(_Section):
     """A whole experiment."""
 
@@ -130,6 +137,7 @@ class Config(_Section):
     model: Annotated[Mlp | Cnn | Rnn | Autoencoder | Transformer, Field(discriminator="architecture")]
     optimizer: Annotated[Sgd | Adam, Field(discriminator="name")]
     training: Training
+    memory: Memory = Memory()
 
 
 _TAGGED: dict[str, dict[str, type[_Section]]] = {
@@ -137,6 +145,7 @@ _TAGGED: dict[str, dict[str, type[_Section]]] = {
     "model": {"mlp": Mlp, "cnn": Cnn, "rnn": Rnn, "autoencoder": Autoencoder, "transformer": Transformer},
     "optimizer": {"sgd": Sgd, "adam": Adam},
 }
+_UNTAGGED: dict[str, type[_Section]] = {"training": Training, "memory": Memory}
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -190,15 +199,17 @@ def _override(table: dict[str, Any], override: str) -> None:
     table[last] = value
 
 
-def _near(word: str, known: Sequence[str]) -> str:
+def _close(word: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(sorted(known))}"
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _near(word: str, known: Sequence[str]) -> str:
+    return _close(word, known) or f"; known: {', '.join(sorted(known))}"
 
 
 def _near_file(path: Path) -> str:
-    there = [str(p) for p in path.parent.glob("*.toml")] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(str(path), there, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
+    return _close(str(path), [str(p) for p in path.parent.glob("*.toml")] if path.parent.is_dir() else [])
 
 
 def _sentence(where: str, error: Any, table: dict[str, Any]) -> str:
@@ -217,13 +228,17 @@ def _sentence(where: str, error: Any, table: dict[str, Any]) -> str:
             return f"{where} [{section}]: unknown {tag} {came!r}{_near(str(came), list(tags))}"
         if inner and inner[0] in tags:
             known, inner = list(tags[inner[0]].model_fields), inner[1:]
-    elif section == "training":
-        known = list(Training.model_fields)
+    elif section in _UNTAGGED:
+        known = list(_UNTAGGED[section].model_fields)
     if error["type"] == "extra_forbidden":
         place = f" [{section}]" if section and inner else ""
         word = location[-1]
         return f"{where}{place}: unknown key {word}{_near(word, known)}"
     place = f" [{section}]" if section and (inner or isinstance(table.get(section), dict)) else ""
+    if section == "memory" and inner[:1] == ["plan"]:  # a policy or a number: pydantic has a complaint for each
+        came, policies = table[section]["plan"], get_args(Policy)
+        due = f"{', '.join(map(repr, policies))} or a positive whole number of bytes"
+        return f"{where}{place}: plan = {came!r}: due is {due}{_close(str(came), policies)}"
     key = ".".join(inner) or section
     if error["type"] == "missing":
         return f"{where}{place}: missing {'key' if inner else 'section or key'} {key}"

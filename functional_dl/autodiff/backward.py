@@ -53,7 +53,8 @@ class Joint:
       backward: the equations of the reverse pass; they may read any forward variable.
       gradients: per input, its cotangent; ``None`` where the outputs do not depend on it.
       places: per forward equation, its place in the program that was differentiated.
-      origins: per variable of the backward, the place of the equation whose reverse pass makes it.
+      origins: per variable of the backward, the place of the equation whose reverse pass makes it; -1 where what
+        arrives at an input is added up.
       structural: equations with programs inside whose forward returns residuals, by their places.
     """
 
@@ -78,11 +79,13 @@ class Structural:
       eqn: the equation itself; what stands in its place also returns residuals.
       pieces: what it adds to the joint graph when it is differentiated by a given `Differentiation`.
       is_plain: whether the equation itself may be run where none of its residuals is read.
+      residuals: what it leaves for its backward, and of each where it comes from (see `Fragment`).
     """
 
     eqn: Any
     pieces: Callable[[Any], Fragment]
     is_plain: bool
+    residuals: dict[Any, tuple[Any, int]]
 
 
 @dataclass(slots=True)
@@ -102,6 +105,7 @@ class _Equation:
     ahead: Builder | None = None
     names: dict[Any, Atom] | None = None
     seeded: tuple[bool, ...] = ()
+    residuals: dict[Any, tuple[Any, int]] = field(default_factory=dict)
 
     @property
     def outvars(self) -> Sequence[Any]:
@@ -115,6 +119,8 @@ class _Equation:
             self.ahead = Builder()
             outs = self.ahead.splice(piece.forward, eqn.invars, eqn.source_info, eqn.outvars)
             residuals = outs[len(eqn.outvars) :]
+            pairs = zip(residuals, piece.origins, strict=False)
+            self.residuals = {v: origin for v, origin in pairs if type(v) is not Literal}
             self.names = {v: out for v, out in zip(eqn.outvars, outs, strict=False) if v is not out}
         args = [*[ct for ct in cts if ct is not None], *eqn.outvars, *residuals, *eqn.invars]
         results = build.splice(piece.backward, args, reverse_source(eqn.source_info))
@@ -211,7 +217,9 @@ def joint(
             done = len(build.eqns)
 
     sweep(backwards(), sums, build)
+    done = len(build.eqns)
     gradients = [total(v, sums, build) for v in graph.inputs]
+    origins.update(dict.fromkeys((v for eqn in build.eqns[done:] for v in eqn.outvars), -1))
 
     constvars, consts = list(graph.constvars), list(graph.consts)
     structural: dict[int, Structural] = {}
@@ -219,7 +227,7 @@ def joint(
         if isinstance(step, _Equation) and step.ahead is not None:
             if step.eqn.primitive.name in _PLANNED and not step.eqn.effects:
                 custom = any(map(_holds_custom_rules, jaxprs_in_params(step.eqn.params)))
-                structural[i] = Structural(step.eqn, step.piece, not custom)
+                structural[i] = Structural(step.eqn, step.piece, not custom, step.residuals)
             replaced[i] = step.ahead.eqns
             constvars += step.ahead.constvars
             consts += step.ahead.consts

@@ -1,8 +1,8 @@
 """A joint graph whose intermediates fit a number of bytes: the plans there are, and the cheapest that fits.
 
 A dynamic program finds the cheapest schedules of the program's segments (`functional_dl.autodiff.chains`); each can be
-made, and what it takes at its peak counted (`functional_dl.planner.liveness`).  Which plans there are does not depend on
-the budget, and the search among them goes by bisection, so that more bytes never cost more operations.
+made, and what it takes at its peak counted (`functional_dl.planner.liveness`).  Which plans there are does not depend
+on the budget, and the search among them goes by bisection, so that more bytes never cost more operations.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
-from functional_dl.autodiff.backward import Joint, joint
+from functional_dl.autodiff.backward import Joint, joint, lean
 from functional_dl.autodiff.chains import Division, divided
 from functional_dl.autodiff.halves import Differentiation
 from functional_dl.jaxprs import Graph, Literal
@@ -19,7 +20,7 @@ from functional_dl.planner.chain import Chain, Keep, Split
 from functional_dl.planner.levels import AUTO
 from functional_dl.planner.liveness import Profile, profile
 
-__all__ = ["BudgetError", "Plan", "Plans", "differentiated", "memory_of", "shown"]
+__all__ = ["BudgetError", "Plan", "Plans", "differentiated", "memory_of", "schedule_of", "shown"]
 
 
 class BudgetError(ValueError):
@@ -131,8 +132,16 @@ def shown(size: float) -> str:
     return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 2**10:.1f} KiB"
 
 
+def schedule_of(program: Joint) -> tuple[list[Any], list[Any]]:
+    """The forward and the backward equations of a joint graph as they will run."""
+    outputs = [*program.outputs, *[g for g in program.gradients if g is not None]]
+    read = [v for eqn in program.backward for v in eqn.invars]
+    return lean(program, [*outputs, *read]), program.backward
+
+
 def memory_of(program: Joint) -> Profile:
     """What is alive while a joint graph runs, forward and then backward."""
+    forward, backward = schedule_of(program)
     outputs = [*program.outputs, *[g for g in program.gradients if g is not None]]
     free = {*program.inputs, *program.constvars, *[ct for ct in program.cotangents if ct is not None]}
-    return profile([*program.forward, *program.backward], free, [v for v in outputs if type(v) is not Literal])
+    return profile([*forward, *backward], free, [v for v in outputs if type(v) is not Literal])

@@ -1,14 +1,15 @@
 """A joint graph as a chain of segments, each with ways to go back through it, from many bytes to few.
 
 The forward is cut where few bytes cross (`functional_dl.planner.segments`).  A segment's options are minimum cuts at
-rising prices of a byte.  An equation with programs inside whose residuals are large is a segment of its own; its options
-are those programs planned at several levels, and loops divided into chunks.
+rising prices of a byte.  An equation with programs inside whose residuals are large is a segment of its own; its
+options are those programs planned at several levels, and loops divided into chunks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from functional_dl.autodiff.backward import Joint, Structural
@@ -126,7 +127,7 @@ def _options(node: Keep | Split | None) -> Iterator[tuple[int, int]]:
 
 def _numbers(places: Sequence[int]) -> list[int]:
     """For each equation, its segment."""
-    return [k for k, (a, b) in enumerate(zip(places, places[1:], strict=False)) for _ in range(a, b)]
+    return [k for k, (a, b) in enumerate(pairwise(places)) for _ in range(a, b)]
 
 
 def _parts(program: Joint, places: Sequence[int]) -> list[list[Any]]:

@@ -27,18 +27,23 @@ class Fragment:
       backward: seeded cotangents + outputs + residuals + operands → cotangents of the operands in ``targets``.
       targets: the operands that receive a cotangent.
       reads: per output, residual and operand, whether ``backward`` reads it.
+      origins: per residual, where it comes from in an inner program (see `functional_dl.rules.Augmented`).
     """
 
     forward: Graph | None
     backward: Graph
     targets: tuple[int, ...]
     reads: tuple[bool, ...]
+    origins: tuple[tuple[Any, int], ...] = ()
 
 
-def _fragment(forward: Graph | None, backward: Graph, targets: Sequence[int], seeds: int) -> Fragment:
+def _fragment(
+    forward: Graph | None, backward: Graph, targets: Sequence[int], seeds: int, origins: Sequence[Any] = ()
+) -> Fragment:
     read = {v for eqn in backward.eqns for v in eqn.invars if type(v) is not Literal}
     read.update(v for v in backward.outputs if type(v) is not Literal)
-    return Fragment(forward, backward, tuple(targets), tuple([v in read for v in backward.inputs[seeds:]]))
+    reads = tuple([v in read for v in backward.inputs[seeds:]])
+    return Fragment(forward, backward, tuple(targets), reads, tuple(origins))
 
 
 def fragment(
@@ -177,9 +182,11 @@ def _structural(rule: rules.Rule, call: rules.Call, differentiate: Callable[...,
     avals = [*_ct_avals(call), *call.out_avals, *residual_avals, *call.in_avals]
     backward = trace_backward(run, targets, call.in_avals, avals)
     backward.eqns = prune(backward.eqns, backward.outputs)
+    origins = augmented.origins
     if forward is not None:
-        _drop_unread(forward, backward, m, n + m, r)
-    return _fragment(forward, backward, targets, n)
+        keep = _drop_unread(forward, backward, m, n + m, r)
+        origins = [origin for origin, k in zip(origins, keep, strict=False) if k]
+    return _fragment(forward, backward, targets, n, origins)
 
 
 def spliced(found: rules.Spliced, call: rules.Call) -> Fragment:
@@ -189,11 +196,12 @@ def spliced(found: rules.Spliced, call: rules.Call) -> Fragment:
     ys, operands = ([Var(a) for a in avals] for avals in (call.out_avals, call.in_avals))
     inputs = [*graph.inputs[count:], *ys, *graph.inputs[:count], *operands]
     backward = Graph(inputs, graph.outputs, graph.eqns, graph.constvars, graph.consts)
-    return _fragment(found.forward, backward, found.targets, n)
+    origins = [] if found.halves is None else [(found.halves, p) for p in range(len(found.halves.sources))]
+    return _fragment(found.forward, backward, found.targets, n, origins)
 
 
-def _drop_unread(forward: Graph, backward: Graph, outs: int, start: int, count: int) -> None:
-    """Drop the residuals that the backward does not read: ``count`` inputs of it, from ``start`` on."""
+def _drop_unread(forward: Graph, backward: Graph, outs: int, start: int, count: int) -> list[bool]:
+    """Drop the residuals that the backward does not read, ``count`` inputs of it, from ``start`` on; say which stay."""
     read = {v for eqn in backward.eqns for v in eqn.invars if type(v) is not Literal}
     read.update(v for v in backward.outputs if type(v) is not Literal)
     keep = [v in read for v in backward.inputs[start : start + count]]
@@ -202,6 +210,7 @@ def _drop_unread(forward: Graph, backward: Graph, outs: int, start: int, count: 
     ]
     forward.outputs[outs:] = [v for v, k in zip(forward.outputs[outs:], keep, strict=True) if k]
     forward.eqns = prune(forward.eqns, forward.outputs)
+    return keep
 
 
 def _wanted(name: str, call: rules.Call, results: Sequence[Any], targets: list[int]) -> list[Any]:

@@ -31,7 +31,7 @@ def value_and_grad(
     allow_int: bool = False,
     *,
     rules: Rules = None,
-    memory: str = "auto",
+    memory: str | int = "auto",
 ) -> Callable[..., Any]:
     """A function that returns the value of ``fun`` and its gradient; the counterpart of `jax.value_and_grad`.
 
@@ -43,7 +43,9 @@ def value_and_grad(
       allow_int: whether integer inputs are allowed; their gradient has dtype float0.
       rules: derivative rules for this differentiation alone, in place of the table's; see `functional_dl.rules.book`.
       memory: what is kept of the forward for the backward: ``"auto"``, the fewest bytes from which the rest can be
-        made again without repeating an expensive operation, or ``"keep"``, all that the rules read.
+        made again without repeating an expensive operation; ``"keep"``, all that the rules read; ``"least"``, what
+        gives the lowest peak that can be reached; or the bytes that intermediates may take at the peak, for which the
+        fewest operations are repeated.  With the last two the function is traced, also outside `jax.jit`.
 
     Returns:
       A function of the same arguments that returns ``(value, gradient)``, or ``((value, aux), gradient)``; the
@@ -157,7 +159,7 @@ def grad(
     allow_int: bool = False,
     *,
     rules: Rules = None,
-    memory: str = "auto",
+    memory: str | int = "auto",
 ) -> Callable[..., Any]:
     """A function that returns the gradient of ``fun``; the counterpart of `jax.grad`.
 

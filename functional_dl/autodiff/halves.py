@@ -27,6 +27,8 @@ class Halves:
       stored: abstract values of the stored residuals.
       targets: the inputs that get a gradient.
       seeds: the outputs whose cotangents the backward takes.
+      program: the joint graph that was split.
+      is_body: whether it is the body of a loop.
     """
 
     forward: Any
@@ -35,6 +37,8 @@ class Halves:
     stored: tuple[Any, ...]
     targets: tuple[int, ...]
     seeds: tuple[int, ...]
+    program: Joint
+    is_body: bool
 
     def residuals(self, operands: Sequence[Any], outputs: Sequence[Any], stored: Sequence[Any]) -> list[Any]:
         """Gather the residuals in the order in which ``backward`` takes them."""
@@ -47,7 +51,7 @@ class Halves:
         outs = len(ahead.outputs) - len(self.stored)
         residuals = self.residuals(ahead.inputs, ahead.outputs[:outs], ahead.outputs[outs:])
         forward = Graph(ahead.inputs, [*ahead.outputs[:outs], *residuals], ahead.eqns, ahead.constvars, ahead.consts)
-        return rules.Spliced(forward, open_jaxpr(self.backward), self.targets)
+        return rules.Spliced(forward, open_jaxpr(self.backward), self.targets, self)
 
     def spread(self, gradients: Sequence[Any], count: int) -> list[Any]:
         """One entry per input, ``None`` where there is no gradient."""
@@ -173,4 +177,6 @@ def _halves(
         tuple(v.aval for v in stored),
         tuple(i for i, g in enumerate(program.gradients) if g is not None),
         tuple(i for i, ct in enumerate(program.cotangents) if ct is not None),
+        program,
+        loop is not None,
     )

@@ -122,7 +122,7 @@ def vjp(
     *primals: Any,
     has_aux: bool = False,
     rules: Rules = None,
-    memory: str = "auto",
+    memory: str | int = "auto",
 ) -> Any:
     """Value of ``fun`` and its pullback, by our own reverse mode; the counterpart of `jax.vjp`.
 
@@ -132,7 +132,9 @@ def vjp(
       has_aux: whether ``fun`` returns ``(output, aux)``, of which only the output is differentiated.
       rules: derivative rules for this differentiation alone, in place of the table's; see `functional_dl.rules.book`.
       memory: what is kept of the forward for the backward: ``"auto"``, the fewest bytes from which the rest can be
-        made again without repeating an expensive operation, or ``"keep"``, all that the rules read.
+        made again without repeating an expensive operation; ``"keep"``, all that the rules read; ``"least"``, what
+        gives the lowest peak that can be reached; or the bytes that intermediates may take at the peak, for which the
+        fewest operations are repeated.  With the last two the function is traced, also outside `jax.jit`.
 
     Returns:
       ``(output, pullback)``, or ``(output, pullback, aux)``.  ``pullback(ct)`` takes a cotangent like the output and

@@ -26,7 +26,7 @@ def jacrev(
     allow_int: bool = False,
     *,
     rules: Rules = None,
-    memory: str = "auto",
+    memory: str | int = "auto",
 ) -> Callable[..., Any]:
     """A function that returns the Jacobian of ``fun``, row by row in reverse mode; the counterpart of `jax.jacrev`.
 
@@ -82,7 +82,7 @@ def hessian(
     holomorphic: bool = False,
     *,
     rules: Rules = None,
-    memory: str = "auto",
+    memory: str | int = "auto",
 ) -> Callable[..., Any]:
     """A function that returns the Hessian of ``fun``, forward mode over our reverse mode, as `jax.hessian` does.
 
@@ -104,7 +104,7 @@ def hvp(
     has_aux: bool = False,
     *,
     rules: Rules = None,
-    memory: str = "auto",
+    memory: str | int = "auto",
 ) -> Any:
     """The Hessian of ``fun`` times a vector, at the cost of a few gradients (Pearlmutter 1994).
 

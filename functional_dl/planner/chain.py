@@ -1,11 +1,11 @@
 """The cheapest way through a chain of segments, forward and back, in a given number of bytes.
 
 A program is cut into consecutive segments.  Each can keep of its forward what one of its options says, or nothing at
-all; then it has to be run again from the state at the start of some earlier segment.  Beaumont, Eyraud-Dubois, Herrmann,
-Joly and Shilova ("Optimal checkpointing for heterogeneous chains", 2019) find the cheapest schedule in which states stay
-until their segment's backward is done, by dynamic programming over (first segment, last segment, bytes); this is their
-recursion with several options per segment.  With one state kept at a time it contains the recursive halving of Griewank
-& Walther ("Revolve", 2000).
+all; then it has to be run again from the state at the start of some earlier segment.  Beaumont, Eyraud-Dubois,
+Herrmann, Joly and Shilova ("Optimal checkpointing for heterogeneous chains", 2019) find the cheapest schedule in which
+states stay until their segment's backward is done, by dynamic programming over (first segment, last segment, bytes);
+this is their recursion with several options per segment.  In few bytes it halves the chain again and again, as Griewank
+& Walther ("Revolve", 2000) do.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Chain:
         self._total = prefix[-1]
 
     def frontier(self) -> list[tuple[int, float, Keep | Split]]:
-        """The schedules that no other beats in both: bytes, operations repeated, and the schedule; fewest bytes first."""
+        """The schedules that no other beats in both bytes and operations repeated, with these; fewest bytes first."""
         costs = self._best[0, -1]
         found: list[tuple[int, float, Keep | Split]] = []
         for place in range(self._places):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 __all__ = ["Account", "Kept", "Ledger", "Read", "Repeated", "Span"]
@@ -160,5 +159,3 @@ class Ledger:
 
 def _mib(size: int) -> str:
     return f"{size / 2**20:.2f} MiB"
-
-

@@ -42,9 +42,9 @@ AUTO = Level()
 def divisions(length: int, carry: int, kept: Sequence[tuple[Level, int]]) -> list[Level]:
     """Ways to divide a loop into chunks, and these into chunks again.
 
-    With ``d`` divisions into chunks of m₁ > m₂ > … iterations, of a loop of n that carries ``a`` bytes and keeps ``k`` in
-    each iteration, n a/m₁ + m₁ a/m₂ + … + m_d k bytes are kept; they are fewest when the terms are equal (the
-    arithmetic-geometric mean), that is (n aᵈ k)^(1/(d+1)) each.  Each division costs one forward more.
+    With ``d`` divisions into chunks of m₁ > m₂ > … iterations, of a loop of n that carries ``a`` bytes and keeps ``k``
+    in each iteration, n a/m₁ + m₁ a/m₂ + … + m_d k bytes are kept; they are fewest when the terms are equal (by the
+    means), that is (n aᵈ k)^(1/(d+1)) each.  Each division costs one forward more.
 
     Args:
       length: n.

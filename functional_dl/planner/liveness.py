@@ -24,8 +24,8 @@ _VIEWS = """reshape squeeze expand_dims optimization_barrier stop_gradient"""
 _SPLATS = """broadcast_in_dim iota convert_element_type reduce_precision"""
 _ELEMENTWISE = """
     abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp complex conj copy cos cosh digamma div eq
-    erf erf_inv erfc exp exp2 expm1 floor ge gt imag integer_pow is_finite le lgamma log log1p logistic lt max min mul ne
-    neg nextafter not one_minus_square or population_count pow real rem round rsqrt select_n shift_left
+    erf erf_inv erfc exp exp2 expm1 floor ge gt imag integer_pow is_finite le lgamma log log1p logistic lt max min mul
+    ne neg nextafter not one_minus_square or population_count pow real rem round rsqrt select_n shift_left
     shift_right_arithmetic shift_right_logical sign sin sinh sqrt square sub tan tanh xor
     transpose rev slice pad dynamic_slice concatenate split
 """
@@ -48,15 +48,13 @@ class Profile:
       live: bytes alive at each equation, those inside of it included.
       peak: the largest of them.
       place: the equation where it is; ``-1`` in a program without equations.
-      holding: the variables alive there, and what they take.
-      inside: bytes that the equation at the peak takes itself, inside.
+      spans: the variables that are counted, with the first and the last equation at which each is alive.
     """
 
     live: list[int] = field(default_factory=list)
     peak: int = 0
     place: int = -1
-    holding: dict[Any, int] = field(default_factory=dict)
-    inside: int = 0
+    spans: dict[Any, tuple[int, int]] = field(default_factory=dict)
 
 
 def profile(
@@ -105,12 +103,11 @@ def profile(
     result, now = Profile(), 0
     for i, eqn in enumerate(eqns):
         now += change[i]
-        inside = _inside(eqn)
-        here = now - overwritten.get(i, 0) + inside
+        here = now - overwritten.get(i, 0) + _inside(eqn)
         result.live.append(here)
         if here > result.peak:
-            result.peak, result.place, result.inside = here, i, inside
-    result.holding = {v: sizes[v] for v in counted if born[v] <= result.place <= last[v]}
+            result.peak, result.place = here, i
+    result.spans = {v: (born[v], last[v]) for v in counted}
     return result
 
 

@@ -73,7 +73,7 @@ def jit(call: Call, differentiate: Callable[..., Any]) -> Augmented:
         )
         return inner.spread(gradients, len(operands))
 
-    return Augmented(forward, backward)
+    return Augmented(forward, backward, [(inner, inner.sources.index(("stored", k))) for k in range(len(inner.stored))])
 
 
 @cache

@@ -51,8 +51,8 @@ def scan(call: Call, differentiate: Any) -> Augmented | Spliced:
     w, c = scan_layout(params)
     length, reverse, unroll = params["length"], params["reverse"], params["unroll"]
     if 0 < differentiate.chunk < length:
-        program = chunked(body, (w, c), length, reverse, unroll, differentiate.chunk, call.in_avals)
-        return differentiate.divided(close(program), call.active, call.seeded).spliced()
+        program = close(chunked(call, differentiate.chunk))
+        return differentiate.divided(program, call.active, call.seeded).spliced()
     active = _carried_activity(body, call.active, w, c)
     carried_avals = body.in_avals[w : w + c]
 
@@ -128,7 +128,8 @@ def scan(call: Call, differentiate: Any) -> Augmented | Spliced:
         found.update(zip(ct_xs, slopes, strict=True))
         return [found.get(i) for i in range(len(operands))]
 
-    return Augmented(forward, backward)
+    kept = [*stacked, *[("stored", i - outs) for i in invariant]]
+    return Augmented(forward, backward, [(inner, inner.sources.index(source)) for source in kept])
 
 
 @structural("cond")

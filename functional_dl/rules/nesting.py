@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from jax import lax
 
-from functional_dl.jaxprs import Graph, evaluate, open_jaxpr, trace
+from functional_dl.jaxprs import Graph, trace
+from functional_dl.loops import scan_layout
+from functional_dl.rules.table import Call
 
 __all__ = ["chunked"]
 
 
-def chunked(
-    body: Any, layout: tuple[int, int], length: int, reverse: bool, unroll: Any, chunk: int, in_avals: Sequence[Any]
-) -> Graph:
+def chunked(call: Call, chunk: int) -> Graph:
     """The program of a ``scan`` as a scan over chunks of ``chunk`` iterations, each a scan itself.
 
     Iterations that are left over run as a scan of their own, after the others.  Of two levels with chunks of √n, the
     states kept are 2 √n instead of n (Griewank 1992; Chen et al. 2016); chunks can have chunks.
-
-    Args:
-      body: the loop's body, a closed jaxpr.
-      layout: how many operands are constants and how many are carried.
-      length, reverse, unroll: those of the scan.
-      chunk: the number of iterations of each piece.
-      in_avals: types of the operands.
     """
-    w, c = layout
+    params = call.params
+    length, reverse = params["length"], params["reverse"]
+    w, c = scan_layout(params)
     count, rest = divmod(length, chunk)
-    graph = open_jaxpr(body)
 
-    def loop(ws: Any, carry: Any, xs: Any, length: int) -> Any:
-        def step(carry: Any, x: Any) -> Any:
-            found = evaluate(graph, [*ws, *carry, *x])
-            return found[:c], found[c:]
-
-        return lax.scan(step, list(carry), list(xs), length, reverse, min(unroll, length))
+    def loop(length: int, *operands: Any) -> Any:
+        # The body stays the program that it is, with what has been derived from it and its source lines.
+        found = call.primitive.bind(*operands, **{**params, "length": length, "unroll": min(params["unroll"], length)})
+        return list(found[:c]), list(found[c:])
 
     def run(*operands: Any) -> list[Any]:
         ws, xs = operands[:w], operands[w + c :]
@@ -46,14 +37,14 @@ def chunked(
         main = xs if not rest else [x[first] for x in xs]
 
         def piece(carry: Any, x: Any) -> Any:
-            return loop(ws, carry, x, chunk)
+            return loop(chunk, *ws, *carry, *x)
 
         pieces = [lax.reshape(x, (count, chunk, *x.shape[1:])) for x in main]
         carry, ys = lax.scan(piece, list(operands[w : w + c]), pieces, count, reverse)
         ys = [lax.reshape(y, (count * chunk, *y.shape[2:])) for y in ys]
         if rest:
-            carry, last = loop(ws, carry, [x[second] for x in xs], rest)
+            carry, last = loop(rest, *ws, *carry, *[x[second] for x in xs])
             ys = [lax.concatenate([b, a] if reverse else [a, b], 0) for a, b in zip(ys, last, strict=True)]
         return [*carry, *ys]
 
-    return trace(run, *in_avals)
+    return trace(run, *call.in_avals)

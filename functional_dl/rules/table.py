@@ -59,10 +59,13 @@ class Augmented:
       backward: ``backward(cts, ys, residuals, *operands) -> cotangents``, one per operand (``None`` for none).
         ``cts`` holds ``None`` for outputs where no cotangent arrives.  Whatever it reads of ``ys``,
         ``residuals`` and ``operands`` is kept; whatever it does not read is not.
+      origins: per residual, the halves of an inner program and its place among their residuals, for the ledger; may
+        be left out.
     """
 
     forward: Callable[..., tuple[Sequence[Any], Sequence[Any]]] | None
     backward: Callable[..., Sequence[Any]]
+    origins: Sequence[tuple[Any, int]] = ()
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,13 @@ class Spliced:
       forward: operands → outputs + residuals.
       backward: residuals + cotangents of the seeded outputs → cotangents of the operands in ``targets``.
       targets: the operands that receive a cotangent.
+      halves: the inner program whose halves these are, for the ledger.
     """
 
     forward: Graph
     backward: Graph
     targets: tuple[int, ...]
+    halves: Any = None
 
 
 @dataclass(frozen=True)

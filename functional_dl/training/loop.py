@@ -86,7 +86,7 @@ def train(
       progress: called with (step, loss, examples per second) at every report.
       stopping: asked after each step.
     """
-    step = train_step(experiment.loss, experiment.optimizer, has_aux=True)
+    step = train_step(experiment.loss, experiment.optimizer, has_aux=True, memory=config.memory.plan)
     measure = jax.jit(experiment.loss)
     sampler, every = experiment.sampler, config.training.log_every
     evaluations = [line for line in run.read() if "test" in line]

@@ -15,7 +15,7 @@ __all__ = ["train_step"]
 
 
 def train_step(
-    loss: Callable[..., Any], optimizer: Optimizer, has_aux: bool = False
+    loss: Callable[..., Any], optimizer: Optimizer, has_aux: bool = False, memory: str | int = "auto"
 ) -> Callable[[State, tuple[Any, ...]], tuple[State, dict[str, Any]]]:
     """Compile ``(state, batch) -> (state, metrics)`` on our own reverse mode; the state given is donated.
 
@@ -23,10 +23,13 @@ def train_step(
       loss: ``loss(params, *batch) -> scalar``, or with ``has_aux`` a pair of it and a dict of further metrics.
       optimizer: whose ``update`` makes the new state.
       has_aux: whether ``loss`` returns such a pair.
+      memory: what is kept of the forward for the backward, as in `functional_dl.value_and_grad`: ``"auto"``,
+        ``"keep"``, ``"least"``, or the bytes that intermediates may take.
 
     Returns:
       The jitted step.  Metrics: ``loss``, ``gradient_norm``, ``update_ratio`` (norm of the parameters' change over
-      their norm), and those of the loss.
+      their norm), and those of the loss.  Its first call raises `BudgetError` if ``memory`` is a number of bytes that
+      cannot be met.
 
     Example:
       >>> import jax.numpy as jnp, functional_dl.optim as optim
@@ -37,7 +40,7 @@ def train_step(
       >>> print(state.params, metrics["loss"])
       [0.5 0.5] 1.0
     """
-    slope = value_and_grad(loss, has_aux=has_aux)
+    slope = value_and_grad(loss, has_aux=has_aux, memory=memory)
 
     def step(state: State, batch: tuple[Any, ...]) -> tuple[State, dict[str, Any]]:
         value, grads = slope(state.params, *batch)

@@ -1,0 +1,1 @@
+"""Diagnostics: what a backward pass keeps and repeats, for people to read."""
