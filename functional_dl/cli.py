@@ -28,7 +28,6 @@ from functional_dl.training.loop import Outcome, resume_point, train
 from functional_dl.training.pictures import learning_curve
 from functional_dl.training.run_folder import RunFolder
 from functional_dl.training.snapshots import SnapshotError, write_atomically
-from functional_dl.training.step import train_step
 from functional_dl.trees import count
 
 __all__ = ["main"]
@@ -63,9 +62,9 @@ def _first_batch(experiment: Experiment) -> tuple[Any, ...]:
     return experiment.batch(next(own))
 
 
-def _gradient(console: Console, experiment: Experiment, params: Any, table: bool) -> bool:
+def _gradient(console: Console, config: configs.Config, experiment: Experiment, params: Any, table: bool) -> bool:
     """Compare our gradient with JAX's on the first batch; print the difference; whether it is small."""
-    differences = compare(experiment.loss, params, _first_batch(experiment))
+    differences = compare(experiment.loss, params, _first_batch(experiment), config.memory.plan)
     worst = max(differences, key=lambda name: differences[name])
     if table:
         rows = Table("parameter", "relative difference", title="gradient of this loss, ours against jax.grad")
@@ -106,7 +105,7 @@ def check_command(config: Path, overrides: tuple[str, ...]) -> None:
     experiment = build(resolved)
     params = experiment.start(resolved.seed).params
     _describe(console, resolved, experiment, params)
-    if not _gradient(console, experiment, params, table=True):
+    if not _gradient(console, resolved, experiment, params, table=True):
         sys.exit(1)
 
 
@@ -179,12 +178,9 @@ def train_command(config: Path | None, overrides: tuple[str, ...], resume: Path 
         experiment = build(resolved)
         state, run = experiment.start(resolved.seed), None
     _describe(console, resolved, experiment, state.params)
-    if not _gradient(console, experiment, state.params, table=False):
+    if not _gradient(console, resolved, experiment, state.params, table=False):
         console.print("[bold red]That is more than rounding explains: not training on it.[/]")
         sys.exit(1)
-    if isinstance(resolved.memory.plan, int):  # one that cannot be met is an error before anything is written
-        step = train_step(experiment.loss, experiment.optimizer, has_aux=True, memory=resolved.memory.plan)
-        jax.eval_shape(step, state, _first_batch(experiment))
     if run is None:
         run = RunFolder.create(runs, resolved)
     else:

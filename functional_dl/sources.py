@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from jax.extend.source_info_util import register_exclusion, summarize
 
 __all__ = ["reverse_source", "source_line"]
 
+_COLUMN = re.compile(r":(\d+):\d+ \(")
+
 # The engine's own frames are not the user's lines.
 for _room in ("autodiff", "rules", "jaxprs.py", "avals.py"):
     register_exclusion(str(Path(__file__).parent / _room))
@@ -17,7 +20,7 @@ for _room in ("autodiff", "rules", "jaxprs.py", "avals.py"):
 
 def source_line(eqn: Any) -> str:
     """The user's line that an equation came from, as ``file:line (function)``."""
-    return str(summarize(eqn.source_info))
+    return _COLUMN.sub(r":\1 (", str(summarize(eqn.source_info)))
 
 
 @lru_cache(maxsize=4096)

@@ -67,6 +67,32 @@ def test_check_prints_the_largest_difference(trained: Path) -> None:
     assert "largest relative difference" in done.stdout and "dense_0/kernel" in done.stdout
 
 
+def test_ledger_prints_and_writes_what_is_kept(tmp_path: Path) -> None:
+    config = Path(__file__).parent.parent / "configs/digits_mlp.toml"
+    small = ["model.hidden=[12]", "training.batch=16", "model.activation=tanh"]
+    files = ["--json", "l.json", "--picture", "l.png"]
+    done = run(tmp_path, "ledger", str(config), *small, "memory.plan=keep", *files)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "l.json").read_text())
+    assert found["memory"] == "keep" and found["peak_bytes"] == found["plan"]["peak_bytes"] > 0
+    assert found["plan"] == found["keep"] and found["kept"][0]["shape"] and found["inputs"][0]["path"]
+    assert "f32[16,12]" in done.stdout and "nn/network.py:" in done.stdout
+    assert {p.name for p in tmp_path.iterdir()} <= {"l.json", "l.png"} and "ledger: l.json" in done.stdout
+    if (tmp_path / "l.png").is_file():  # matplotlib is an extra
+        assert (tmp_path / "l.png").read_bytes().startswith(b"\x89PNG") and "picture: l.png" in done.stdout
+    else:
+        assert "matplotlib is missing" in done.stdout
+
+
+def test_a_training_within_a_budget(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(CONFIG)
+    done = run(tmp_path, "train", "small.toml", "training.epochs=1", "memory.plan=100_000_000")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[memory]\nplan = 100000000" in (tmp_path / "runs/small-1/config.toml").read_text()
+    done = run(tmp_path, "ledger", "runs/small-1/config.toml")
+    assert done.returncode == 0 and "memory = 95.37 MiB" in done.stdout, done.stdout + done.stderr
+
+
 def test_a_stopped_run_goes_on_bit_for_bit(trained: Path, tmp_path: Path) -> None:
     """Interrupted in the middle of an epoch and resumed, it ends with the very bytes of the uninterrupted run."""
     (tmp_path / "small.toml").write_text(CONFIG)
@@ -102,6 +128,16 @@ BAD = [
     ("batch", ["train", "small.toml", "training.batch=100000"], "batch size 100000 for 1438 examples"),
     ("override", ["train", "small.toml", "epochs"], "due is key=value"),
     ("no run", ["train", "--resume", "runs/none"], "not a run folder"),
+    (
+        "policy",
+        ["ledger", "small.toml", "memory.plan=lest"],
+        "small.toml [memory]: plan = 'lest': due is 'auto', 'keep', 'least' or a positive whole number of bytes; "
+        "did you mean least?",
+    ),
+    ("budget", ["ledger", "small.toml", "memory.plan=1"], "cannot be met: the smallest reachable peak"),
+    ("budget of a training", ["train", "small.toml", "memory.plan=1"], "cannot be met: the smallest reachable peak"),
+    ("no folder", ["ledger", "small.toml", "--json", "none/ledger.json"], "none/ledger.json: no such folder none"),
+    ("no PNG", ["ledger", "small.toml", "--picture", "memory.jpg"], "due is the name of a PNG, memory.png"),
     (
         "shapes",
         ["train", "--resume", "runs/small-1", "model.hidden=[7]"],

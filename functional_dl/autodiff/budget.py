@@ -129,7 +129,10 @@ def differentiated(
 
 def shown(size: float) -> str:
     """A number of bytes for people."""
-    return f"{size / 2**20:.1f} MiB" if size >= 2**20 else f"{size / 2**10:.1f} KiB"
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size:.0f} bytes"
 
 
 def schedule_of(program: Joint) -> tuple[list[Any], list[Any]]:

@@ -16,8 +16,10 @@ from functional_dl.autodiff.halves import Differentiation
 from functional_dl.autodiff.pullback import Rules
 from functional_dl.autodiff.tracing import Flat, trace_function
 from functional_dl.jaxprs import Graph, Literal, is_float
+from functional_dl.loops import carried
 from functional_dl.planner.graph import flops, reads, size_of
 from functional_dl.planner.ledger import Account, Kept, Ledger, Read, Repeated, Span
+from functional_dl.planner.liveness import VIEWS
 from functional_dl.sources import source_line
 
 __all__ = ["ledger"]
@@ -118,11 +120,15 @@ def _argument_names(fun: Callable[..., Any], count: int) -> list[str]:
 
 
 def _left(program: Joint) -> list[Any]:
-    """What stays from forward to backward, inputs, outputs and constants aside."""
-    made = {v for eqn in program.forward for v in eqn.outvars}
-    outputs = {v for v in program.outputs if type(v) is not Literal}
+    """What stays from forward to backward; inputs, outputs, constants and views of them aside."""
+    at_hand = {*program.inputs, *program.constvars, *[v for v in program.outputs if type(v) is not Literal]}
+    made: set[Any] = set()
+    for eqn in program.forward:
+        if eqn.primitive.name in VIEWS and all(v in at_hand for v in reads(eqn)):
+            at_hand.update(eqn.outvars)
+        made.update(eqn.outvars)
     read = dict.fromkeys(v for eqn in program.backward for v in reads(eqn))
-    return [v for v in read if v in made and v not in outputs]
+    return [v for v in read if v in made and v not in at_hand]
 
 
 def _account(program: Joint, repeated: int) -> Account:
@@ -180,13 +186,14 @@ def _readers(program: Joint, v: Any) -> tuple[Read, ...]:
 def _kept(program: Joint, v: Any, at_peak: bool) -> Kept:
     trail = _trail(program, v)
     outermost, innermost = trail[0][2], trail[-1][2]
+    stacked = outermost.primitive.name == "scan" and v not in carried(outermost)
     return Kept(
         _line(program, v, outermost),
         "carry" if innermost is None else innermost.primitive.name,
         tuple(v.aval.shape),
         str(v.aval.dtype),
         size_of(v.aval),
-        outermost.params["length"] if outermost.primitive.name == "scan" else 0,
+        outermost.params["length"] if stacked else 0,
         _readers(program, v),
         at_peak,
     )

@@ -23,7 +23,8 @@ except ImportError:  # the extra "plots" is not installed
 
 __all__ = ["picture", "tables"]
 
-KEPT_LINES, REPEATED_LINES, INPUTS, AREAS = 25, 15, 10, 8
+KEPT_LINES, REPEATED_LINES, INPUTS, AREAS = 25, 15, 10, 8  # rows; then come the others
+MOST = 3  # names in a cell
 _SHORT = {"float": "f", "bfloat": "bf", "int": "i", "uint": "u", "complex": "c"}
 _COLORS = ("#1f5fa8", "#e08a1e", "#2b8a3e", "#b5387a", "#5bb5d6", "#8a5a2b", "#e6c229", "#6b4fa0")
 
@@ -46,7 +47,10 @@ def tables(ledger: Ledger) -> list[Table]:
 def _table(title: str, *columns: tuple[str, str], caption: str | None = None) -> Table:
     """A table of columns given by name and alignment: ``"right"``, ``"center"``, ``"left"``, or ``"whole"`` (left,
     and never wrapped)."""
-    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, title_justify="left", caption_justify="left")
+    table = Table(
+        title=Text(title, style="bold"), caption=caption and Text(caption, style="dim"), box=SIMPLE_HEAD,
+        title_justify="left", caption_justify="left", pad_edge=False,
+    )  # fmt: skip
     for name, align in columns:
         if align == "left":
             table.add_column(name, overflow="fold")
@@ -83,23 +87,24 @@ def _kept(ledger: Ledger) -> Table:
     total = _size(ledger.kept) or 1
     table = _table(
         f"kept for the backward: {_bytes(_size(ledger.kept))} by {len(lines)} source lines",
-        ("bytes", "right"), ("share", "right"), ("peak", "center"), ("values", "left"), ("made by", "left"),
-        ("read by", "left"), ("line", "left"),
-        caption="peak: ● alive at the peak, ◐ some of it;  ×n: one for each of n iterations;  read by: by whose reverse pass",
+        ("bytes", "right"), ("share", "right"), ("peak", "center"), ("values", "left"), ("made by\n→ read by", "left"),
+        ("line", "whole"),
+        caption="peak: ● alive at the peak, ◐ some of it;  […] ×n: one for each of n iterations;\n"
+        "read by: operations of the backward, and of which line they are the reverse if of another",
     )  # fmt: skip
     for line, values in lines[:KEPT_LINES]:
         alive = sum(value.at_peak for value in values)
         mark = "●" if alive == len(values) else "◐" if alive else ""
         made = _counted(Counter(value.primitive for value in values))
-        size = _size(values)
         read = _readers([read for value in values for read in value.readers], line)
-        _add(table, _bytes(size), f"{size / total:.1%}", mark, _shapes(values), made, read, _stacked(line))
+        size = _size(values)
+        _add(table, _bytes(size), f"{size / total:.1%}", mark, _shapes(values), f"{made}\n→ {read}", _stacked(line, 26))
     others = [value for _, values in lines[KEPT_LINES:] for value in values]
     if others:
         size, alive = _size(others), sum(value.at_peak for value in others)
         mark = "●" if alive == len(others) else "◐" if alive else ""
         rest = f"{len(lines) - KEPT_LINES} others"
-        _add(table, _bytes(size), f"{size / total:.1%}", mark, f"{len(others)} values", "", "", rest, style="dim")
+        _add(table, _bytes(size), f"{size / total:.1%}", mark, f"{len(others)} values", "", rest, style="dim")
     return table
 
 
@@ -110,13 +115,13 @@ def _repeated(ledger: Ledger) -> Table:
     lines = sorted(by_line.items(), key=lambda entry: -sum(operation.flops for operation in entry[1]))
     table = _table(
         f"run again in the backward: {_flops(ledger.plan.repeated_flops)}, on {len(lines)} source lines",
-        ("operations", "right"), ("times", "right"), ("primitives", "left"), ("line", "left"),
+        ("operations", "right"), ("times", "right"), ("primitives", "left"), ("line", "whole"),
     )  # fmt: skip
     for line, operations in lines[:REPEATED_LINES]:
         times = Counter[str]()
         for operation in operations:
             times[operation.primitive] += operation.times
-        _add(table, _flops(sum(o.flops for o in operations)), f"{times.total():,}", _counted(times), _stacked(line))
+        _add(table, _flops(sum(o.flops for o in operations)), f"{times.total():,}", _counted(times), _stacked(line, 44))
     others = [operation for _, operations in lines[REPEATED_LINES:] for operation in operations]
     if others:
         flops, repeats = sum(o.flops for o in others), sum(o.times for o in others)
@@ -141,23 +146,23 @@ def _size(values: Iterable[Kept]) -> int:
     return sum(value.size for value in values)
 
 
-def _counted(counts: Counter[str], most: int = 3) -> str:
+def _counted(counts: Counter[str], comma: str = ", ") -> str:
     """``dot_general ×2, tanh``."""
-    names = [name if n == 1 else f"{name} ×{n:,}" for name, n in counts.most_common(most)]
-    return ", ".join([*names, "…"] if len(counts) > most else names)
+    names = [name if n == 1 else f"{name} ×{n:,}" for name, n in counts.most_common(MOST)]
+    return comma.join(names) + (", …" if len(counts) > MOST else "")
 
 
 def _readers(reads: Sequence[Read], line: str) -> str:
     """The primitives that read a value, with their places where these are not ``line`` itself."""
     places = (read.primitive if _line(read.line) == line else f"{read.primitive} {_place(read.line)}" for read in reads)
-    return _counted(Counter(place.strip() for place in places))
+    return _counted(Counter(place.strip() for place in places), ",\n  ")
 
 
 def _shapes(values: Sequence[Kept]) -> str:
     """``f32[64,128] ×12``: one iteration's shape, and how many of them there are."""
     counts = Counter(_shape(value) for value in values)
-    names = [name if n == 1 else f"{n} {name}" for name, n in counts.most_common(3)]
-    return ", ".join([*names, "…"] if len(counts) > 3 else names)
+    names = [name if n == 1 else f"{n} {name}" for name, n in counts.most_common(MOST)]
+    return ",\n".join(names) + (", …" if len(counts) > MOST else "")
 
 
 def _shape(value: Kept) -> str:
@@ -201,16 +206,19 @@ def _line(line: str) -> str:
     return f"{path.relative_to(max(roots, key=len))}:{rest}" if roots else f"…/{'/'.join(path.parts[-3:])}:{rest}"
 
 
-def _stacked(line: str) -> str:
-    """A shortened line for a narrow column: its function below its place."""
-    return line.replace(" (", "\n(", 1)
+def _stacked(line: str, width: int) -> str:
+    """A shortened line for a narrow column: its function below its place, of which the end is shown."""
+    place, space, function = line.partition(" (")
+    if len(place) > width:
+        place = f"…/{'/'.join(place.split('/')[-2:])}"
+    return f"{place}\n({function}" if space else place
 
 
 def _place(line: str) -> str:
-    """``dense.py:31`` of a source line."""
+    """``dense:31`` of a source line."""
     file, _, rest = line.partition(":")
     number = rest.partition(" ")[0].partition(":")[0]
-    return f"{Path(file).name}:{number}" if number else ""
+    return f"{Path(file).stem}:{number}" if number else ""
 
 
 def picture(ledger: Ledger, path: Path, title: str) -> bool:
@@ -289,12 +297,17 @@ def _areas(ledger: Ledger) -> tuple[list[str], list[Any], Any]:
     names = [name for name, total in weight.most_common(AREAS) if total]
     place = {name: i for i, name in enumerate(names)}
     changes = np.zeros((len(names) + 1, ledger.steps + 1))
+    dying = np.zeros((len(names) + 1, ledger.steps))
     for span, line in zip(ledger.spans, lines, strict=True):
         row = place.get(line, len(names))
         changes[row, span.begin] += span.size
         changes[row, span.end + 1] -= span.size
+        dying[row, span.end] += span.size if span.end > span.begin else 0
     areas = list(np.cumsum(changes, axis=1)[:, :-1])
-    inside = np.maximum(np.asarray(ledger.live) - sum(areas), 0)
+    # An elementwise operation writes over operands that die there: their bytes are not alive twice.
+    beyond = np.asarray(ledger.live) - sum(areas)
+    share = np.minimum(np.maximum(-beyond, 0) / np.maximum(dying.sum(axis=0), 1), 1)
+    areas, inside = [area - gone * share for area, gone in zip(areas, dying, strict=True)], np.maximum(beyond, 0)
     if areas[-1].any():
         return [*names, "others"], areas, inside
     return names, areas[:-1], inside

@@ -14,11 +14,11 @@ from typing import Any
 
 from jax.extend import core
 
-from functional_dl.jaxprs import Literal, open_jaxpr
-from functional_dl.loops import carried
+from functional_dl.jaxprs import Literal, Var, open_jaxpr
+from functional_dl.loops import scan_layout
 from functional_dl.planner.graph import reads, size_of
 
-__all__ = ["Profile", "profile"]
+__all__ = ["VIEWS", "Loop", "Profile", "profile"]
 
 _VIEWS = """reshape squeeze expand_dims optimization_barrier stop_gradient"""
 _SPLATS = """broadcast_in_dim iota convert_element_type reduce_precision"""
@@ -57,23 +57,22 @@ class Profile:
     spans: dict[Any, tuple[int, int]] = field(default_factory=dict)
 
 
-def profile(
-    eqns: Sequence[Any], free: Collection[Any], outputs: Iterable[Any], written: Collection[Any] = ()
-) -> Profile:
+def profile(eqns: Sequence[Any], free: Collection[Any], outputs: Iterable[Any], loop: Loop | None = None) -> Profile:
     """The memory that ``eqns`` need.
 
     Args:
       eqns: equations in order.
       free: variables that are alive all the time and not counted: inputs and constants.
       outputs: what the program returns: not counted either, since it is the caller's.
-      written: of the outputs, those that are written away as they are made (a loop's stacked outputs).
+      loop: how the program is run again and again, if it is the body of a loop.
     """
     ends = _with_views(eqns, {v for v in outputs if type(v) is not Literal})
     readers: dict[Any, list[int]] = {}
     for i, eqn in enumerate(eqns):
         for v in dict.fromkeys(reads(eqn)):
             readers.setdefault(v, []).append(i)
-    fused = _fused(eqns, readers, ends.difference(written))
+    stacked = set() if loop is None else loop.stacked
+    fused = _fused(eqns, readers, ends.difference(stacked))
     # What must be alive for a value to be read: itself, or what it is made of on the spot.
     sources: dict[Any, tuple[Any, ...]] = {}
     born: dict[Any, int] = {}
@@ -91,12 +90,16 @@ def profile(
         if not is_view:  # a barrier reads nothing itself
             for s in needs:
                 last[s] = i
-    # An output's memory serves others until the output is made.
     sizes = {v: size_of(v.aval) for v in born}
-    hosted = _hosted(sizes, born, last, ends)
-    counted = [v for v in born if v not in ends and v not in hosted and sizes[v]]
+    counted = [v for v in born if v not in ends and sizes[v]]
+    if loop is None:
+        # An output's memory serves others until the output is made.
+        hosted = _hosted(sizes, born, last, ends)
+        counted = [v for v in counted if v not in hosted]
+    else:
+        counted += _of_loop(loop, eqns, readers, born, last, sizes, fused)
     overwritten = _overwritten(eqns, counted, born, last, sizes)
-    change = [0] * (len(eqns) + 1)
+    change = [0] * (len(eqns) + 2)
     for v in counted:
         change[born[v]] += sizes[v]
         change[last[v] + 1] -= sizes[v]
@@ -109,6 +112,47 @@ def profile(
             result.peak, result.place = here, i
     result.spans = {v: (born[v], last[v]) for v in counted}
     return result
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What a loop does with its body's inputs and outputs.
+
+    Attributes:
+      carried: outputs that are inputs of the next iteration, with these.
+      sliced: inputs that are slices of whole arrays.
+      stacked: outputs that are written into whole arrays.
+    """
+
+    carried: dict[Any, Any]
+    sliced: set[Any]
+    stacked: set[Any]
+
+
+def _of_loop(
+    loop: Loop,
+    eqns: Sequence[Any],
+    readers: dict[Any, list[int]],
+    born: dict[Any, int],
+    last: dict[Any, int],
+    sizes: dict[Any, int],
+    fused: Collection[Any],
+) -> list[Any]:
+    """The inputs and outputs of a loop's body that take memory of their own; their lives are entered in the tables."""
+    found = []
+    for v in loop.sliced:
+        places = readers.get(v, [])
+        if any(eqns[i].primitive.name not in READ_FUSED for i in places):  # cut out before it is read
+            born[v], last[v], sizes[v] = places[0], places[-1], size_of(v.aval)
+            found.append(v)
+    for v in loop.stacked:
+        if v in born and v not in fused and eqns[born[v]].primitive.name not in ELEMENTWISE:  # made, and then written
+            found.append(v)
+    for v, before in loop.carried.items():
+        if v in born and readers.get(before, [-1])[-1] > born[v]:  # made while the last one is still read
+            last[v] = len(eqns)
+            found.append(v)
+    return list(dict.fromkeys(found))
 
 
 def _sources_of(v: Any, sources: dict[Any, tuple[Any, ...]], free: Collection[Any]) -> tuple[Any, ...]:
@@ -181,8 +225,11 @@ def _inside(eqn: Any) -> int:
     name = eqn.primitive.name
     if name == "scan":
         graph = open_jaxpr(eqn.params["jaxpr"])
-        stacked = {v for v in graph.outputs[len(carried(eqn)) :] if type(v) is not Literal}
-        return profile(graph.eqns, {*graph.inputs, *graph.constvars}, graph.outputs, stacked).peak
+        w, c = scan_layout(eqn.params)
+        after = {v: before for v, before in zip(graph.outputs[:c], graph.inputs[w:], strict=False) if type(v) is Var}
+        stacked = {v for v in graph.outputs[c:] if type(v) is Var}
+        loop = Loop(after, set(graph.inputs[w + c :]), stacked)
+        return profile(graph.eqns, {*graph.inputs, *graph.constvars}, graph.outputs, loop).peak
     inner = 0
     for jaxpr in core.jaxprs_in_params(eqn.params):
         graph = open_jaxpr(jaxpr)

@@ -14,15 +14,18 @@ from functional_dl.trees import name_leaves
 __all__ = ["compare"]
 
 
-def compare(loss: Callable[..., Any], params: Any, batch: tuple[Any, ...]) -> dict[str, float]:
+def compare(
+    loss: Callable[..., Any], params: Any, batch: tuple[Any, ...], memory: str | int = "auto"
+) -> dict[str, float]:
     """Relative difference ‖ours − JAX's‖ / ‖JAX's‖ of the gradient of ``loss``, by parameter name.
 
     Args:
       loss: ``loss(params, *batch) -> (scalar, aux)``.
       params: where to compare.
       batch: the batch.
+      memory: how our backward is planned (see `functional_dl.value_and_grad`).
     """
-    ours = jax.jit(transforms.grad(loss, has_aux=True))(params, *batch)[0]
+    ours = jax.jit(transforms.grad(loss, has_aux=True, memory=memory))(params, *batch)[0]
     theirs = jax.jit(jax.grad(loss, has_aux=True))(params, *batch)[0]
     due = name_leaves(theirs)
     differences = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -74,10 +75,9 @@ def cheapest(segments: Any, size: int) -> float:
 
         if back in options:
             option = segments[back].options[options[back]]
-            if back in states:  # its input
-                if alive + option.transient <= size:
-                    left = frozenset((i, o) for i, o in kept if i < back)
-                    push(option.cost, (-1, frozenset(i for i in states if i < back or not i), left, back - 1))
+            if back in states and alive + option.transient <= size:
+                left = frozenset((i, o) for i, o in kept if i < back)
+                push(option.cost, (-1, frozenset(i for i in states if i < back or not i), left, back - 1))
         for i in states:
             if i <= back and i != at:
                 push(0, (i, states, kept, back))
@@ -124,7 +124,7 @@ def test_cheapest(segments: Any) -> None:
 @given(chains())
 def test_more_bytes_never_cost_more(segments: Any) -> None:
     frontier = Chain(segments).frontier()
-    assert all(a[0] < b[0] and a[1] > b[1] for a, b in zip(frontier, frontier[1:], strict=False))
+    assert all(a[0] < b[0] and a[1] > b[1] for a, b in pairwise(frontier))
 
 
 def test_halving() -> None:
