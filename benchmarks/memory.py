@@ -101,17 +101,17 @@ def fit_step(loss: Callable[..., Any], args: tuple[Any, ...], name: str, peak_by
     start = time.perf_counter()
     fitted = fdl.fit_memory(loss, *args, peak_bytes=peak_bytes)
     passed = time.perf_counter() - start
-    attempts = fitted.attempts
     row = {
         "contender": name,
         "kind": "budget",
         "budget_bytes": peak_bytes,
+        "memory": fitted.memory,
         "temp_bytes": fitted.temp_bytes,
         # The word of the fit is not taken for it.
-        "kept": bool(fitted.within) and fitted.temp_bytes <= peak_bytes,
-        "attempts": attempts if isinstance(attempts, int) else len(attempts),
+        "kept": fitted.within and fitted.temp_bytes <= peak_bytes,
+        "attempts": len(fitted.attempts),
         "compile_s": passed,
-        "flops": flops(fitted.compiled) if hasattr(fitted.compiled, "cost_analysis") else None,
+        "flops": flops(fitted.compiled),
     }
     return Contender(fitted.compiled, row)
 
@@ -132,39 +132,21 @@ def ours(problem: MemoryProblem, console: Console) -> Iterable[Contender]:
         def fresh(mode: str = mode) -> Callable[..., Any]:
             return fdl.value_and_grad(problem.make_loss(identity), memory=mode)
 
-        try:
-            fresh()
-        except ValueError as error:
-            console.print(f"  ours, {mode}: left out: {error}", markup=False)
-            continue
         contender = compile_step(f"ours, {mode}", "ours", fresh, args)
         found[mode] = contender.row["temp_bytes"]
-        yield predicted(contender, problem, mode, console)
-    if not hasattr(fdl, "fit_memory") or not {"least", "auto"} <= found.keys():
-        console.print("  ours within budgets: left out: there is no fdl.fit_memory or no memory='least'", markup=False)
-        return
+        yield predicted(contender, problem, mode)
     sizes = budgets(found["least"], found["auto"])
     if not sizes:
         console.print("  ours within budgets: none fits between least and auto", markup=False)
     for number, size in enumerate(sizes, start=1):
-        try:
-            contender = fit_step(problem.make_loss(identity), args, f"ours, budget {number}", size)
-        except ValueError as error:
-            console.print(f"  ours, budget {number}: failed: {error}", markup=False)
-            continue
-        yield predicted(contender, problem, size, console)
+        contender = fit_step(problem.make_loss(identity), args, f"ours, budget {number}", size)
+        yield predicted(contender, problem, contender.row["memory"])
 
 
-def predicted(contender: Contender, problem: MemoryProblem, memory: str | int, console: Console) -> Contender:
+def predicted(contender: Contender, problem: MemoryProblem, memory: str | int) -> Contender:
     """The contender with the peak that the ledger foretells."""
-    if not hasattr(fdl, "ledger"):
-        return contender
-    try:
-        entry = fdl.ledger(problem.make_loss(identity), problem.params, *problem.batch, memory=memory)
-    except ValueError as error:
-        console.print(f"  {contender.row['contender']}: no prediction: {error}", markup=False)
-        return contender
-    contender.row["predicted_bytes"] = int(entry.peak_bytes)
+    book = fdl.ledger(problem.make_loss(identity), problem.params, *problem.batch, memory=memory)
+    contender.row["predicted_bytes"] = book.peak_bytes
     return contender
 
 

@@ -17,9 +17,8 @@ from functional_dl.autodiff.pullback import Rules
 from functional_dl.autodiff.tracing import Flat, trace_function
 from functional_dl.jaxprs import Graph, Literal, is_float
 from functional_dl.loops import carried
-from functional_dl.planner.graph import flops, reads, size_of
+from functional_dl.planner.graph import VIEWS, flops, reads, size_of
 from functional_dl.planner.ledger import Account, Kept, Ledger, Read, Repeated, Span
-from functional_dl.planner.liveness import VIEWS
 from functional_dl.sources import source_line
 
 __all__ = ["ledger"]

@@ -10,7 +10,7 @@ from jax.extend import core
 
 from functional_dl.jaxprs import Literal, open_jaxpr
 
-__all__ = ["cost", "flops", "is_pure", "is_repeatable", "reads", "size_of"]
+__all__ = ["VIEWS", "cost", "flops", "is_pure", "is_repeatable", "reads", "size_of"]
 
 # Running these again costs more than keeping what they make: contractions and convolutions, loops, randomness,
 # sorts, factorisations, exchanges between devices, and functions whose cost is not known.
@@ -52,6 +52,9 @@ _CUBIC = frozenset(
 )
 
 
+# No memory and no work: another look at what they read.
+VIEWS = frozenset(["reshape", "squeeze", "expand_dims", "optimization_barrier", "stop_gradient"])
+
 # What a dimension that is not known when tracing (`jax.export.symbolic_shape`) counts as.
 _ASSUMED = 128
 
@@ -83,6 +86,8 @@ def flops(eqn: Any) -> int:
     """Arithmetic operations of ``eqn``, roughly: those of contractions exactly, one per element of anything else."""
     name, params = eqn.primitive.name, eqn.params
     out = sum(_count(v.aval) for v in eqn.outvars)
+    if name in VIEWS:
+        return 0
     if name in ("dot_general", "ragged_dot_general"):
         axes = params["dimension_numbers"][0][0] if name == "dot_general" else _ragged_axes(params)
         return 2 * out * prod(_length(eqn.invars[0].aval.shape[i]) for i in axes)

@@ -15,12 +15,11 @@ from typing import Any
 from jax.extend import core
 
 from functional_dl.jaxprs import Literal, Var, open_jaxpr
-from functional_dl.loops import scan_layout
-from functional_dl.planner.graph import reads, size_of
+from functional_dl.loops import carried, scan_layout
+from functional_dl.planner.graph import VIEWS, reads, size_of
 
-__all__ = ["VIEWS", "Loop", "Profile", "profile"]
+__all__ = ["Loop", "Profile", "profile"]
 
-_VIEWS = """reshape squeeze expand_dims optimization_barrier stop_gradient"""
 _SPLATS = """broadcast_in_dim iota convert_element_type reduce_precision"""
 _ELEMENTWISE = """
     abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp complex conj copy cos cosh digamma div eq
@@ -31,8 +30,6 @@ _ELEMENTWISE = """
 """
 _REDUCTIONS = """reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or reduce_xor argmax argmin"""
 
-# No memory and no work: another look at what they read.
-VIEWS = frozenset(_VIEWS.split())
 # Made where they are read, by each reader: cheaper than a load.
 SPLATS = frozenset(_SPLATS.split())
 ELEMENTWISE = frozenset(_ELEMENTWISE.split())
@@ -192,9 +189,15 @@ def _hosted(sizes: dict[Any, int], born: dict[Any, int], last: dict[Any, int], e
 def _overwritten(
     eqns: Sequence[Any], counted: Sequence[Any], born: dict[Any, int], last: dict[Any, int], sizes: dict[Any, int]
 ) -> dict[int, int]:
-    """Bytes of operands, per equation, that an elementwise output is written over: their last reader makes it."""
+    """Bytes of operands, per equation, that outputs are written over: they are read for the last time.
+
+    An elementwise output is, and what a loop carries is written over what it started from.
+    """
     made: dict[int, int] = {}
     dying: dict[int, int] = {}
+    for i, eqn in enumerate(eqns):
+        if eqn.primitive.name == "scan":
+            made[i] = sum(size_of(v.aval) for v in carried(eqn))
     for v in counted:
         if eqns[born[v]].primitive.name in ELEMENTWISE:
             made[born[v]] = made.get(born[v], 0) + sizes[v]
