@@ -12,8 +12,8 @@ from jax import lax
 from jax.extend import core
 
 from functional_dl import jaxprs
+from functional_dl.loops import scan_layout
 from functional_dl.rules.book import called_name
-from functional_dl.rules.control_flow import scan_layout
 
 
 def only_equation(fun: Any, *args: Any) -> Any:

@@ -24,6 +24,7 @@ from functional_dl.rules import (  # noqa: F401  (each fills its part of the tab
     reflectors,
     refs,
     remat,
+    scan,
     scatters,
     schur,
     shapes,

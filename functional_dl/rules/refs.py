@@ -28,7 +28,7 @@ from functional_dl.jaxprs import (
     rename,
     trace,
 )
-from functional_dl.rules.control_flow import scan_layout
+from functional_dl.loops import scan_layout
 from functional_dl.rules.indexers import read, write
 from functional_dl.rules.table import Call, RuleError, Spliced, refuse, structural
 from functional_dl.sources import source_line
