@@ -29,19 +29,17 @@ __all__ = [
     "bind_trailing",
     "close",
     "count_equations",
-    "dependent_outputs",
     "describe",
     "evaluate",
     "inlines",
-    "invariant_outputs",
     "is_float",
     "is_ref",
     "is_staged",
     "late_call",
-    "made_of_alone",
     "open_jaxpr",
     "prune",
     "rename",
+    "rename_to",
     "trace",
 ]
 
@@ -199,10 +197,19 @@ def rename(eqns: Sequence[Equation], names: dict[Any, Atom]) -> list[Equation]:
     renamed = []
     for eqn in eqns:
         if any(type(v) is not Literal and v in names for v in eqn.invars):
-            invars = [v if type(v) is Literal else names.get(v, v) for v in eqn.invars]
-            eqn = eqn.replace(invars=invars, effects=_renamed_effects(eqn.effects, names))
+            eqn = rename_to(eqn, [v if type(v) is Literal else names.get(v, v) for v in eqn.invars])
         renamed.append(eqn)
     return renamed
+
+
+def rename_to(eqn: Equation, invars: list[Atom], outvars: list[Any] | None = None) -> Equation:
+    """``eqn`` over other operands, and outputs."""
+    effects = eqn.effects
+    if effects:
+        effects = _renamed_effects(effects, dict(zip(eqn.invars, invars, strict=True)))
+    outvars = eqn.outvars if outvars is None else outvars
+    # Several times faster than `eqn.replace`.
+    return core.new_jaxpr_eqn(invars, outvars, eqn.primitive, eqn.params, effects, eqn.source_info, eqn.ctx)
 
 
 def _renamed_effects(effects: Any, names: dict[Any, Atom]) -> Any:
@@ -215,15 +222,6 @@ def _renamed_effects(effects: Any, names: dict[Any, Atom]) -> Any:
     }
 
 
-def dependent_outputs(closed: Any, active: Sequence[bool]) -> list[bool]:
-    """Which outputs of a closed jaxpr are floating and depend on an ``active`` floating input."""
-    live = {v for v, a in zip(closed.jaxpr.invars, active, strict=True) if a and is_float(v.aval)}
-    for eqn in closed.jaxpr.eqns:
-        if any(type(v) is not Literal and v in live for v in eqn.invars):
-            live.update(v for v in eqn.outvars if is_float(v.aval))
-    return [type(v) is not Literal and v in live for v in closed.jaxpr.outvars]
-
-
 def bind_trailing(graph: Graph, leading: int) -> Graph:
     """``graph`` as a program of its ``leading`` inputs, with zeros for those of the others that it reads."""
     inputs, rest = graph.inputs[:leading], graph.inputs[leading:]
@@ -232,29 +230,6 @@ def bind_trailing(graph: Graph, leading: int) -> Graph:
     missing = [v for v in rest if v in read]
     zeros = [np.zeros(v.aval.shape, v.aval.dtype) for v in missing]
     return Graph(inputs, graph.outputs, graph.eqns, [*graph.constvars, *missing], [*graph.consts, *zeros])
-
-
-def made_of_alone(eqns: Iterable[Equation], variables: Iterable[Any]) -> set[Any]:
-    """The variables that depend on nothing but ``variables``, which are among them."""
-    alone = set(variables)
-    for eqn in eqns:
-        if not eqn.effects and all(type(v) is Literal or v in alone for v in eqn.invars):
-            alone.update(eqn.outvars)
-    return alone
-
-
-def invariant_outputs(closed: Any, leading: int, first: int) -> tuple[Graph, list[int]]:
-    """The outputs, from ``first`` on, that depend on nothing but the ``leading`` inputs.
-
-    Returns:
-      The graph that computes them from those inputs, and their positions among the outputs.
-    """
-    graph = open_jaxpr(closed)
-    alone = made_of_alone(graph.eqns, [*graph.inputs[:leading], *graph.constvars])
-    places = [i for i, v in enumerate(graph.outputs) if i >= first and type(v) is not Literal and v in alone]
-    outputs = [graph.outputs[i] for i in places]
-    eqns = prune(graph.eqns, outputs, effects=False)
-    return Graph(graph.inputs[:leading], outputs, eqns, graph.constvars, graph.consts), places
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------

@@ -316,20 +316,21 @@ def lean(program: Joint, outputs: Iterable[Atom], known: Collection[Any] = (), e
     kept: list[Any] = []
     end = len(program.forward)
     while end:
-        place, start = program.places[end - 1], end - 1
-        while start and program.places[start - 1] == place:
-            start -= 1
-        eqns = program.forward[start:end]
-        if place in program.structural and program.structural[place].is_plain:
-            plain = program.structural[place].eqn
+        end -= 1
+        eqns = [program.forward[end]]
+        place = program.places[end]
+        found = program.structural.get(place)
+        if found is not None and found.is_plain:
+            while end and program.places[end - 1] == place:
+                end -= 1
+                eqns.append(program.forward[end])
             read = live.intersection(v for eqn in eqns for v in eqn.outvars)
-            if read.issubset(plain.outvars):
-                eqns = [plain]
-        found = prune(eqns, live, known, effects)
-        for eqn in found:
-            live.update(v for v in eqn.invars if type(v) is not Literal and v not in known)
-        kept += reversed(found)
-        end = start
+            if read.issubset(found.eqn.outvars):
+                eqns = [found.eqn]
+        for eqn in eqns:
+            if (effects and eqn.effects) or not live.isdisjoint(eqn.outvars):
+                kept.append(eqn)
+                live.update(v for v in eqn.invars if type(v) is not Literal and v not in known)
     kept.reverse()
     return kept
 

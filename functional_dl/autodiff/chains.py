@@ -15,7 +15,8 @@ from typing import Any
 from functional_dl.autodiff.backward import Joint, Structural
 from functional_dl.autodiff.halves import Differentiation
 from functional_dl.autodiff.remake import Facts, Remaking, Stage, facts_of
-from functional_dl.jaxprs import Literal, made_of_alone
+from functional_dl.dependence import made_of_alone
+from functional_dl.jaxprs import Literal
 from functional_dl.loops import carried
 from functional_dl.planner.chain import Keep, Option, Segment, Split
 from functional_dl.planner.graph import cost, flops, is_repeatable, reads, size_of

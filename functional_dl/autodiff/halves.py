@@ -10,7 +10,8 @@ from typing import Any
 from functional_dl import rules
 from functional_dl.autodiff.backward import Joint, joint, split
 from functional_dl.autodiff.remake import remade
-from functional_dl.jaxprs import Graph, Literal, close, is_staged, made_of_alone, open_jaxpr
+from functional_dl.dependence import made_of_alone
+from functional_dl.jaxprs import Graph, Literal, close, is_staged, open_jaxpr
 from functional_dl.planner.levels import AUTO, Level
 
 __all__ = ["Differentiation", "Halves", "halves"]

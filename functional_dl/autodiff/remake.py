@@ -9,8 +9,7 @@ eight-layer network of ``python -m benchmarks.memory``).
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import ChainMap
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,9 +18,9 @@ from typing import Any
 from jax import lax
 from jax.sharding import get_abstract_mesh
 
-from functional_dl.autodiff.backward import Joint, lean
+from functional_dl.autodiff.backward import Joint
 from functional_dl.avals import manual_type, mesh_of, tied
-from functional_dl.jaxprs import Builder, Literal, Var, rename, trace
+from functional_dl.jaxprs import Builder, Literal, Var, prune, rename, rename_to, trace
 from functional_dl.planner.chain import Keep, Split
 from functional_dl.planner.graph import is_repeatable, reads
 from functional_dl.planner.plan import values_to_keep
@@ -113,7 +112,7 @@ class Remaking:
         self._run(schedule, {}, True)
         ends = [g for g in self._program.gradients if g is not None and type(g) is not Literal]
         for eqn in self._awaited(ends):
-            self._add([eqn], {})
+            self._add([eqn], reads(eqn), {})
         gradients = [g if g is None or type(g) is Literal else self._renamed.get(g, g) for g in self._program.gradients]
         return replace(self._program, backward=self._eqns, gradients=gradients)
 
@@ -158,19 +157,23 @@ class Remaking:
         wanted = dict.fromkeys(v for eqn in stage.backward for v in reads(eqn) if self._absent(v, scope))
         scope.update(self._made([v for v in stage.basis if self._absent(v, scope)], scope))
         # A group is what is missing of one stretch of the forward; one begins after every value that is at hand.
-        stops = sorted({self._place[v] for v in self._place if v in self._free or v in scope})
+        stops = sorted({i for v, i in self._place.items() if v in self._free or v in scope})
         groups: dict[int, list[Any]] = {}
         for v in wanted:
             groups.setdefault(bisect_right(stops, self._place[v] - 1), []).append(v)
         for eqn in stage.backward:
-            if self._arrived.isdisjoint(reads(eqn)) and not eqn.effects and eqn.outvars:
+            read = reads(eqn)
+            if self._arrived.isdisjoint(read) and not eqn.effects and eqn.outvars:
                 self._waiting.update(dict.fromkeys(eqn.outvars, eqn))
                 continue
-            eqns = [*self._awaited(reads(eqn)), eqn]
-            while missing := [v for e in eqns for v in reads(e) if self._absent(v, scope)]:
-                chosen = groups.pop(bisect_right(stops, self._place[missing[0]] - 1), missing)
-                scope.update(self._made(chosen, scope))
-            self._add(eqns, scope)
+            eqns = self._awaited(read) if self._waiting else []
+            for e in eqns:
+                read += reads(e)
+            if wanted:
+                while missing := [v for v in read if v in wanted and v not in scope]:
+                    chosen = groups.pop(bisect_right(stops, self._place[missing[0]] - 1), missing)
+                    scope.update(self._made(chosen, scope))
+            self._add([*eqns, eqn], read, scope)
 
     def _awaited(self, variables: Iterable[Any]) -> list[Any]:
         """The equations, held back so far, that make ``variables``, in order.
@@ -187,8 +190,8 @@ class Remaking:
                 found += [*self._awaited(reads(eqn)), eqn]
         return found
 
-    def _add(self, eqns: Sequence[Any], scope: dict[Any, Any]) -> None:
-        """Add the last of ``eqns``, which reads a cotangent, and those that it waited for.
+    def _add(self, eqns: Sequence[Any], read: Sequence[Any], scope: dict[Any, Any]) -> None:
+        """Add the last of ``eqns``, which reads a cotangent, and those that it waited for; ``read`` is what they read.
 
         If it is costly, what they read of the forward goes through a tie to that cotangent, so that a compiler does not
         transpose it for a contraction as soon as it is there, and keep both.
@@ -196,16 +199,19 @@ class Remaking:
         last = eqns[-1]
         if not is_repeatable(last):
             arriving = next((v for v in reads(last) if v in self._arrived), None)
-            read = dict.fromkeys(v for eqn in eqns for v in reads(eqn))
-            left = [v for v in read if v not in self._tied and self._is_left(v, scope)]
+            left = [v for v in dict.fromkeys(read) if v not in self._tied and self._is_left(v, scope)]
             if left and arriving is not None:
                 ct = self._renamed.get(arriving, arriving)
                 block, names, self._renamed[arriving] = _through([scope.get(v, v) for v in left], ct)
                 self._eqns += block
                 scope.update(zip(left, names, strict=True))
                 self._tied.update(left)
-        self._eqns += rename(eqns, ChainMap(self._renamed, scope))  # type: ignore[arg-type]
-        if not self._arrived.isdisjoint(reads(last)):
+        renamed = self._renamed
+        for eqn in eqns:
+            invars = [v if type(v) is Literal else scope[v] if v in scope else renamed.get(v, v) for v in eqn.invars]
+            same = all(a is b for a, b in zip(invars, eqn.invars, strict=True))
+            self._eqns.append(eqn if same else rename_to(eqn, invars))
+        if not self._arrived.isdisjoint(read):
             self._arrived.update(last.outvars)
             self._latest = last.outvars[0] if last.outvars else self._latest
 
@@ -233,18 +239,33 @@ class Remaking:
 
     def _needed(self, missing: Sequence[Any], scope: Mapping[Any, Any]) -> list[Any]:
         """The forward equations that make ``missing`` of what is at hand, in order."""
-        forward = self._program.forward
-        if self._program.structural:
-            known = {v for v in self._place if v in self._free or v in scope}
-            return lean(self._program, missing, known, effects=False)
-        places: set[int] = set()
+        program = self._program
+        forward = program.forward
+        found: set[int] = set()
+        plain: dict[int, Any] = {}  # equations run as they are, by where they end
+        wanted: dict[int, set[Any]] = {}
         stack = list(missing)
         while stack:
-            i = self._place[stack.pop()]
-            if i not in places:
-                places.add(i)
-                stack += [v for v in reads(forward[i]) if self._absent(v, scope)]
-        return [forward[i] for i in sorted(places)]
+            v = stack.pop()
+            i = self._place[v]
+            structural = program.structural.get(program.places[i])
+            if structural is not None and structural.is_plain:
+                group = wanted.setdefault(program.places[i], set())
+                if not group:
+                    stack += [u for u in reads(structural.eqn) if self._absent(u, scope)]
+                group.add(v)
+            elif i not in found:
+                found.add(i)
+                stack += [u for u in reads(forward[i]) if self._absent(u, scope)]
+        for place, variables in wanted.items():
+            begin, end = bisect_left(program.places, place), bisect_right(program.places, place)
+            eqn = program.structural[place].eqn
+            if variables.issubset(eqn.outvars):
+                plain[begin] = eqn
+            else:
+                inside = {id(e) for e in prune(forward[begin:end], variables, effects=False)}
+                found.update(i for i in range(begin, end) if id(forward[i]) in inside)
+        return [plain[i] if i in plain else forward[i] for i in sorted(found.union(plain))]
 
 
 def _copy(eqns: list[Any], names: Mapping[Any, Any]) -> tuple[list[Any], dict[Any, Any]]:
@@ -257,7 +278,7 @@ def _copy(eqns: list[Any], names: Mapping[Any, Any]) -> tuple[list[Any], dict[An
         for v in eqn.outvars:
             new[v] = w = Var(v.aval)
             outvars.append(w)
-        block.append(eqn.replace(invars=invars, outvars=outvars))
+        block.append(rename_to(eqn, invars, outvars))
     return block, new
 
 
@@ -274,7 +295,7 @@ def _through(values: Sequence[Any], ct: Any) -> tuple[list[Any], list[Any], Any]
     if len({manual_type(v.aval) for v in through}) == 1:
         read = [Var(v.aval) for v in through]
         with mesh_of(ct.aval):
-            return [_barrier(get_abstract_mesh()).replace(invars=through, outvars=read)], read[:-1], read[-1]
+            return [rename_to(_barrier(get_abstract_mesh()), through, read)], read[:-1], read[-1]
     build = Builder()
     read = build.splice(trace(lambda *xs: tied(xs), *[v.aval for v in through]), through)
     return build.eqns, read[:-1], read[-1]

@@ -73,8 +73,19 @@ def is_repeatable(eqn: Any) -> bool:
     """Whether running ``eqn`` again costs less than to keep its outputs."""
     if eqn.effects or eqn.primitive.name in _ONCE:
         return False
+    kind = (eqn.primitive, *eqn.params)
+    holds = _HOLD_PROGRAMS.get(kind)
+    if holds is None:  # looking at every parameter of every equation would take a tenth of the planning
+        named = any("jaxpr" in key or key in ("branches", "call") for key in eqn.params)
+        holds = _HOLD_PROGRAMS[kind] = named or any(True for _ in core.jaxprs_in_params(eqn.params))
+    if not holds:
+        return True
     inner: Iterable[Any] = core.jaxprs_in_params(eqn.params)
     return all(is_repeatable(e) for jaxpr in inner for e in open_jaxpr(jaxpr).eqns)
+
+
+# Per primitive and names of its parameters, whether one of them may be a program.
+_HOLD_PROGRAMS: dict[Any, bool] = {}
 
 
 def cost(eqn: Any) -> int:

@@ -3,7 +3,8 @@
 Equations run in order; a value is alive from the equation that makes it to the last that reads it.  What a compiler
 fuses takes no memory of its own: an elementwise value whose only readers are elementwise or reductions is computed
 where it is read, so that what *it* was made of stays alive until then.  Inputs and outputs of the program are not
-intermediates.  Measured against compiled programs by ``python -m benchmarks.memory``.
+intermediates, and the memory of an output serves others until the output is made.  These are XLA's habits on a CPU,
+which turns operands of contractions round in copies; ``python -m benchmarks.memory`` compares with compiled programs.
 """
 
 from __future__ import annotations
@@ -20,19 +21,23 @@ from functional_dl.planner.graph import VIEWS, reads, size_of
 
 __all__ = ["Loop", "Profile", "profile"]
 
-_SPLATS = """broadcast_in_dim iota convert_element_type reduce_precision"""
-_ELEMENTWISE = """
-    abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp complex conj copy cos cosh digamma div eq
-    erf erf_inv erfc exp exp2 expm1 floor ge gt imag integer_pow is_finite le lgamma log log1p logistic lt max min mul
-    ne neg nextafter not one_minus_square or population_count pow real rem round rsqrt select_n shift_left
-    shift_right_arithmetic shift_right_logical sign sin sinh sqrt square sub tan tanh xor
-    transpose rev slice pad dynamic_slice concatenate split
+_SPLATS = "broadcast_in_dim iota convert_element_type reduce_precision"
+_LIGHT = """
+    abs add add_any and ceil clamp complex conj copy eq floor ge gt imag is_finite le lt max min mul ne neg not
+    one_minus_square or real round select_n sign square sub xor pad rev slice transpose
 """
-_REDUCTIONS = """reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or reduce_xor argmax argmin"""
+_HEAVY = """
+    acos acosh asin asinh atan atan2 atanh cbrt cos cosh digamma div erf erf_inv erfc exp exp2 expm1 integer_pow lgamma
+    log log1p logistic nextafter population_count pow rem rsqrt shift_left shift_right_arithmetic shift_right_logical
+    sin sinh sqrt tan tanh concatenate dynamic_slice split
+"""
+_REDUCTIONS = "reduce_sum reduce_max reduce_min reduce_prod reduce_and reduce_or reduce_xor argmax argmin"
 
 # Made where they are read, by each reader: cheaper than a load.
 SPLATS = frozenset(_SPLATS.split())
-ELEMENTWISE = frozenset(_ELEMENTWISE.split())
+# Computed where they are read, the light ones by each reader, the others by one alone.
+LIGHT = frozenset(_LIGHT.split())
+ELEMENTWISE = LIGHT | frozenset(_HEAVY.split())
 # What may compute its operands where it reads them.
 READ_FUSED = (VIEWS | SPLATS | ELEMENTWISE | frozenset(_REDUCTIONS.split())) - {"optimization_barrier"}
 
@@ -218,14 +223,25 @@ def _fused(eqns: Sequence[Any], readers: dict[Any, list[int]], ends: Collection[
                 continue
             kinds = [eqns[i].primitive.name for i in readers.get(v, ())]
             by_all = all(kind in READ_FUSED for kind in kinds)
-            if name in VIEWS or (by_all and (name in SPLATS or len(kinds) <= 1)):
+            if name in VIEWS or (by_all and (name in SPLATS or name in LIGHT or len(kinds) <= 1)):
                 fused.add(v)
     return fused
 
 
 def _inside(eqn: Any) -> int:
-    """Bytes that an equation with programs inside takes beyond its operands and outputs."""
+    """Bytes that an equation takes beyond its operands and outputs: programs inside, and operands turned round."""
     name = eqn.primitive.name
+    if name == "dot_general":
+        (left, _), (batch, _) = eqn.params["dimension_numbers"]
+        aval = eqn.invars[0].aval
+        last = [i for i in range(aval.ndim) if i not in batch][-len(left) :] if left else []
+        return 0 if sorted(left) == last else size_of(aval)
+    if name == "conv_general_dilated":
+        numbers, n = eqn.params["dimension_numbers"], eqn.invars[0].aval.ndim
+        spatial = tuple(range(1, n - 1))
+        turned = 0 if numbers.lhs_spec == (0, n - 1, *spatial) else size_of(eqn.invars[0].aval)
+        turned += 0 if numbers.rhs_spec == (n - 1, n - 2, *range(n - 2)) else size_of(eqn.invars[1].aval)
+        return turned + (0 if numbers.out_spec == (0, n - 1, *spatial) else size_of(eqn.outvars[0].aval))
     if name == "scan":
         graph = open_jaxpr(eqn.params["jaxpr"])
         w, c = scan_layout(eqn.params)

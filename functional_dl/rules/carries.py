@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from functional_dl.jaxprs import dependent_outputs
+from functional_dl.dependence import dependent_outputs
 
 __all__ = ["carried_activity", "settled"]
 

@@ -8,7 +8,8 @@ from typing import Any
 from jax import lax
 
 from functional_dl.avals import zeros
-from functional_dl.jaxprs import close, evaluate, invariant_outputs, open_jaxpr
+from functional_dl.dependence import invariant_outputs
+from functional_dl.jaxprs import close, evaluate, open_jaxpr
 from functional_dl.loops import scan_layout
 from functional_dl.rules.carries import carried_activity, settled
 from functional_dl.rules.gathering import gathering
