@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -211,6 +212,7 @@ def _levelled(structural: Structural, differentiate: Differentiation) -> tuple[l
     options: list[Option] = []
     known: set[tuple[int, float, int]] = set()
 
+    @cache
     def weigh(level: Level) -> Option:
         piece = structural.pieces(differentiate.at(level))
         assert piece.forward is not None
@@ -224,12 +226,11 @@ def _levelled(structural: Structural, differentiate: Differentiation) -> tuple[l
 
     first = weigh(AUTO)
     levels = [AUTO, *[Level(rate) for rate in RATES]]
-    if eqn.primitive.name == "scan":
-        levels += divisions(
-            eqn.params["length"],
-            carry=sum(size_of(v.aval) for v in ends),
-            kept=[(level, weigh(level).kept) for level in (AUTO, Level(RATES[-1]))],
-        )
+    full = weigh(levels[-1])
+    # Chunks make what is kept smaller, not what an iteration needs.
+    if eqn.primitive.name == "scan" and full.kept > full.transient:
+        kept = [(level, weigh(level).kept) for level in (AUTO, levels[-1])]
+        levels += divisions(eqn.params["length"], sum(size_of(v.aval) for v in ends), kept)
     for level in levels:
         option = weigh(level)
         option = replace(option, cost=max(0.0, option.cost - first.cost))

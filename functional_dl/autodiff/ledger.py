@@ -65,13 +65,21 @@ def ledger(
         begin, end = memory_used.spans.get(v, (1, 0))
         return begin <= memory_used.place <= end
 
+    def line(v: Any) -> str:
+        """The line that made ``v``; of a sum of cotangents, that of the first of them."""
+        found = ""
+        while not found and v in maker:
+            found = _line(program, v, maker[v])
+            v = next(iter(reads(maker[v])), None)
+        return found
+
     kept = [_kept(program, v, is_alive(v)) for v in _left(program)]
     named = dict(zip(program.inputs, paths, strict=True))
     inputs = [_input(program, v, named[v]) for v in program.inputs if _readers(program, v)]
     repeated: Counter[tuple[str, str]] = Counter()
     work: Counter[tuple[str, str]] = Counter()
     _repeats(program, 1, repeated, work)
-    spans = [Span(_line(program, v, maker[v]), *ends, size_of(v.aval)) for v, ends in memory_used.spans.items()]
+    spans = [Span(line(v), *ends, size_of(v.aval)) for v, ends in memory_used.spans.items()]
     return Ledger(
         memory,
         _account(program, sum(work.values())),

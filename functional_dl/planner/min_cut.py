@@ -91,14 +91,15 @@ def smallest_keep(
         (np.array(capacities, np.int32), (np.array(tails), np.array(heads))), shape=(2 * count + 2, 2 * count + 2)
     )
     flow = maximum_flow(graph, source, sink).flow
-    left = (graph - flow).tocsr()
-    # What can still be reached from the source lies on its side; the cut is the values whose way out cannot.
-    seen, queue = {source}, deque([source])
+    # Of cuts of equal size the one nearest to the sink is taken, so that least is made again: what can still reach the
+    # sink lies on its side; the cut is the values of which only the way out can.
+    left = (graph - flow).tocsc()
+    seen, queue = {sink}, deque([sink])
     while queue:
-        tail = queue.popleft()
-        for k in range(left.indptr[tail], left.indptr[tail + 1]):
-            head = int(left.indices[k])
-            if left.data[k] > 0 and head not in seen:
-                seen.add(head)
-                queue.append(head)
-    return forced | {v for v, i in node.items() if 2 * i in seen and 2 * i + 1 not in seen}
+        head = queue.popleft()
+        for k in range(left.indptr[head], left.indptr[head + 1]):
+            tail = int(left.indices[k])
+            if left.data[k] > 0 and tail not in seen:
+                seen.add(tail)
+                queue.append(tail)
+    return forced | {v for v, i in node.items() if 2 * i + 1 in seen and 2 * i not in seen}

@@ -67,7 +67,7 @@ def test_nothing_expensive_is_repeated(program: Any) -> None:
     counts = [counted(jax.make_jaxpr(jax.jit(fdl.grad(program, memory=m)))(WS, X)) for m in ("keep", "auto")]
     for name in EXPENSIVE:
         assert counts[0].get(name) == counts[1].get(name), name
-    assert counts[1]["tanh"] > counts[0]["tanh"], "something cheap is"
+    assert counts[1]["logistic"] > counts[0]["logistic"], "something cheap is"
 
 
 def test_what_is_kept() -> None:
@@ -119,3 +119,18 @@ def test_unknown_policies() -> None:
         fdl.grad(jnp.sin, memory="much")
     with pytest.raises(ValueError, match="'keep', 'auto'.*'much'"):
         fdl.vjp(jnp.sin, np.float64(1.0), memory="much")
+
+
+@pytest.mark.parametrize("program", [unrolled, looped], ids=lambda p: p.__name__)
+@pytest.mark.skipif(
+    jax.__version_info__ < (0, 11), reason="XLA:CPU of jaxlib 0.10 drops optimization barriers before scheduling"
+)
+def test_it_survives_the_compiler_at_second_order(program: Any) -> None:
+    """A Hessian-vector product, forward mode over ours, in fewer bytes than over ``keep`` and over `jax.grad`."""
+
+    def product(grad: Any) -> int:
+        fun = lambda ws, x: jax.jvp(lambda ws: grad(program)(ws, x), (ws,), (WS,))[1]
+        return jax.jit(fun).lower(WS, X).compile().memory_analysis().temp_size_in_bytes
+
+    auto, keep, due = (product(g) for g in (fdl.grad, lambda f: fdl.grad(f, memory="keep"), jax.grad))
+    assert auto < 0.8 * keep and auto < 0.8 * due, (auto, keep, due)
