@@ -102,40 +102,41 @@ def fit_memory(
     if peak_bytes <= 0:
         raise ValueError(f"peak_bytes is a positive number of bytes; got {peak_bytes!r}.")
     tried: list[tuple[Any, Attempt]] = []
-    low, high, budget = 0, int(peak_bytes), int(peak_bytes)  # budgets between which the best one is
-    for _ in range(ATTEMPTS):
-        memory: str | int = budget
-        try:
-            compiled = _compiled(fun, args, argnums, has_aux, rules, memory)
-        except BudgetError:
-            memory = "least"
-            compiled = _compiled(fun, args, argnums, has_aux, rules, memory)
+
+    def attempt(memory: str | int) -> Attempt:
+        compiled = jax.jit(value_and_grad(fun, argnums, has_aux, rules=rules, memory=memory)).lower(*args).compile()
         tried.append((compiled, Attempt(memory, _temp_bytes(compiled))))
-        found = tried[-1][1]
+        return tried[-1][1]
+
+    low, high, budget = 0, int(peak_bytes), int(peak_bytes)  # budgets between which the best one is
+    while len(tried) < ATTEMPTS:
+        same = tried[-1][1].temp_bytes if tried else None
+        try:
+            found = attempt(budget)
+        except BudgetError:
+            break
         low, high = (budget, high) if found.temp_bytes <= peak_bytes else (low, budget)
-        guess = _next(budget, found, peak_bytes, low, high)
+        guess = _next(budget, found, peak_bytes, low, high, found.temp_bytes == same)
         if guess is None:
             break
         budget = guess
+    if not any(found.temp_bytes <= peak_bytes for _, found in tried):
+        attempt("least")
     fitting = [pair for pair in tried if pair[1].temp_bytes <= peak_bytes]
     # Of those that fit, the one that takes most repeats least.
     compiled, best = (max if fitting else min)(fitting or tried, key=lambda pair: pair[1].temp_bytes)
     return Fitted(compiled, best.memory, best.temp_bytes, int(peak_bytes), tuple(attempt for _, attempt in tried))
 
 
-def _compiled(fun: Any, args: Any, argnums: Any, has_aux: bool, rules: Rules, memory: str | int) -> Any:
-    return jax.jit(value_and_grad(fun, argnums, has_aux, rules=rules, memory=memory)).lower(*args).compile()
-
-
-def _next(budget: int, found: Attempt, peak_bytes: int, low: int, high: int) -> int | None:
+def _next(budget: int, found: Attempt, peak_bytes: int, low: int, high: int, same: bool) -> int | None:
     """The budget to try next; ``None`` if what was found is good enough, or nothing is left to try."""
-    if found.memory == "least":
-        return None
     if found.temp_bytes <= peak_bytes:
         guess = (budget + high) // 2
         return guess if found.temp_bytes < 0.9 * peak_bytes and guess - budget > 0.02 * high else None
-    guess = max(int(0.98 * budget * peak_bytes / found.temp_bytes), (low + budget) // 2)
-    return guess if 0 < guess < budget - 0.005 * budget else None
+    # In proportion; further if that gave the same plan as before.
+    guess = int(0.8 * budget) if same else int(0.98 * budget * peak_bytes / found.temp_bytes)
+    guess = guess if guess > low else (low + budget) // 2
+    return guess if 0 < guess < 0.995 * budget else None
 
 
 def _temp_bytes(compiled: Any) -> int:

@@ -54,7 +54,27 @@ def values_to_keep(
         made_of.append(parts)
         prices.append(price)
     kept = smallest_keep(sizes, made_of, (), range(len(wanted)), prices)
-    return {nodes[i] for i in kept}
+    return {_before(nodes[i], maker, free) for i in kept}
+
+
+def _before(v: Any, maker: Mapping[Any, Any], free: Collection[Any]) -> Any:
+    """What an expensive equation made, of which ``v`` is made alone in no more bytes; else ``v`` itself.
+
+    A contraction's result has been stored anyway, the sum of it and a bias has not.
+    """
+    u = v
+    while (eqn := maker.get(u)) is not None and is_repeatable(eqn):
+        operands = [w for w in dict.fromkeys(reads(eqn)) if not _at_hand(w, maker, free)]
+        if len(operands) != 1 or size_of(operands[0].aval) > size_of(v.aval):
+            return v
+        (u,) = operands
+    return u
+
+
+def _at_hand(v: Any, maker: Mapping[Any, Any], free: Collection[Any]) -> bool:
+    """Whether ``v`` is free, or a broadcast or the like of what is."""
+    eqn = maker.get(v)
+    return v in free or (eqn is not None and is_repeatable(eqn) and all(w in free for w in reads(eqn)))
 
 
 class _Run:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
 import functional_dl as fdl
 from functional_dl.autodiff.budget import Plans
@@ -107,8 +108,17 @@ def custom(ws: Any, x: Any) -> Any:
     return jnp.sum(lax.scan(lambda x, w: (bent(x @ w) + x, None), x, ws)[0] ** 2)
 
 
+def checkpointed(ws: Any, x: Any) -> Any:
+    """Checkpoints of the user's, with and without a policy."""
+    named = lambda x, w: x + jnp.sin(checkpoint_name(jnp.tanh(x @ w), "kept") @ w.T)
+    policy = jax.checkpoint_policies.save_only_these_names("kept")
+    for i in range(ws.shape[0]):
+        x = jax.checkpoint(named, policy=policy if i % 2 else None)(jnp.exp(-jnp.abs(x)), ws[i])
+    return jnp.sum(x**2)
+
+
 PROGRAMS: list[Callable[..., Any]] = [
-    layered, looped, recurrent, backwards, skipping, jitted, branching, dropping, custom,
+    layered, looped, recurrent, backwards, skipping, jitted, branching, dropping, custom, checkpointed,
 ]  # fmt: skip
 
 
@@ -158,6 +168,14 @@ def test_outside_jit(memory: Any) -> None:
     assert_close(fdl.grad(layered, memory=memory)(WEIGHTS, X), jax.grad(layered)(WEIGHTS, X))
     value, pullback = fdl.vjp(layered, WEIGHTS, X, memory=memory)
     assert_close((value, pullback(1.0)), (layered(WEIGHTS, X), jax.grad(layered, (0, 1))(WEIGHTS, X)))
+
+
+def test_under_other_transforms() -> None:
+    least = fdl.grad(layered, memory="least")
+    many = jnp.stack([X, 2 * X, -X])
+    assert_close(jax.vmap(least, (None, 0))(WEIGHTS, many), jax.vmap(jax.grad(layered), (None, 0))(WEIGHTS, many))
+    assert_close(jax.jit(jax.jacrev(least))(WEIGHTS[:2], X[:4]), jax.hessian(layered)(WEIGHTS[:2], X[:4]), 1e-8)
+    assert_close(fdl.hessian(layered, memory="least")(WEIGHTS[:2], X[:4]), jax.hessian(layered)(WEIGHTS[:2], X[:4]))
 
 
 def test_what_cannot_be_met() -> None:
