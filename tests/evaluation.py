@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.extend import core
 
-__all__ = ["NUMPY", "evaluate"]
+__all__ = ["NUMPY", "evaluate", "primitives_in"]
 
 
 def _broadcast(x: Any, *_: Any, shape: tuple[int, ...], broadcast_dimensions: tuple[int, ...], **__: Any) -> Any:
@@ -151,6 +151,16 @@ _CALLS = {
 _seen: set[Any] = set()
 # Outside jit JAX compiles these anew each time, or does not allow all that it does inside.
 _COMPILED = {"layout_constraint", "random_gamma", "shard_map"}
+
+
+def primitives_in(jaxpr: Any) -> set[str]:
+    """The names of all primitives in a jaxpr and the jaxprs inside it."""
+    names: set[str] = set()
+    for eqn in jaxpr.eqns:
+        names.add(eqn.primitive.name)
+        for inner in jax.extend.core.jaxprs_in_params(eqn.params):
+            names |= primitives_in(inner)
+    return names
 
 
 def evaluate(closed: Any, args: Sequence[Any]) -> list[Any]:

@@ -65,7 +65,7 @@ def _before(v: Any, maker: Mapping[Any, Any], free: Collection[Any]) -> Any:
     u = v
     while (eqn := maker.get(u)) is not None and is_repeatable(eqn):
         operands = [w for w in dict.fromkeys(reads(eqn)) if not _at_hand(w, maker, free)]
-        if len(operands) != 1 or size_of(operands[0].aval) > size_of(v.aval):
+        if len(operands) != 1 or _price(operands[0].aval) > _price(v.aval):
             return v
         (u,) = operands
     return u

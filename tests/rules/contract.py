@@ -17,9 +17,10 @@ import pytest
 
 import functional_dl as fdl
 from tests.comparison import Subject, against_differences, against_jax, refusal
+from tests.evaluation import primitives_in
 from tests.oracles import JAX_REFUSES, assert_equal, complex_normal, normal
 
-__all__ = ["Case", "assert_contract", "case", "primitives_in"]
+__all__ = ["Case", "assert_contract", "case"]
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,6 @@ def case(
 ) -> Case:
     """A `Case`, with its arguments as trailing positional arguments."""
     return Case(primitive, fun, args, label, numeric, order, refused, tolerance)
-
-
-def primitives_in(jaxpr: Any) -> set[str]:
-    """The names of all primitives in a jaxpr and the jaxprs inside it."""
-    names: set[str] = set()
-    for eqn in jaxpr.eqns:
-        names.add(eqn.primitive.name)
-        for inner in jax.extend.core.jaxprs_in_params(eqn.params):
-            names |= primitives_in(inner)
-    return names
 
 
 def _rounding(jaxpr: Any) -> float:

@@ -14,8 +14,8 @@ from jax.lax import linalg
 
 import functional_dl as fdl
 from functional_dl import rules
+from tests.evaluation import primitives_in
 from tests.oracles import complex_normal, normal
-from tests.rules.contract import primitives_in
 
 POSITIVE = complex_normal(3, 3) + 9 * np.eye(3)
 
