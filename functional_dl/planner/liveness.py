@@ -234,8 +234,9 @@ def _inside(eqn: Any) -> int:
     if name == "dot_general":
         (left, _), (batch, _) = eqn.params["dimension_numbers"]
         aval = eqn.invars[0].aval
-        last = [i for i in range(aval.ndim) if i not in batch][-len(left) :] if left else []
-        return 0 if sorted(left) == last else size_of(aval)
+        axes = [i for i in range(aval.ndim) if i not in batch]
+        # A matrix can be read either way.
+        return 0 if len(axes) <= 2 or sorted(left) == axes[-len(left) :] else size_of(aval)
     if name == "conv_general_dilated":
         numbers, n = eqn.params["dimension_numbers"], eqn.invars[0].aval.ndim
         spatial = tuple(range(1, n - 1))
