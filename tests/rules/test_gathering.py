@@ -46,7 +46,13 @@ def partly(w: Any, b: Any, x: Any) -> Any:
     return jnp.sum(lax.scan(step, jnp.zeros_like(x[0]), x)[0] ** 2)
 
 
-PROGRAMS = [rnn, backwards, twice, batched, partly]
+def shown(w: Any, b: Any, x: Any) -> Any:
+    """Weights whose product is the same in all iterations: their cotangent is a product with a constant."""
+    step = lambda h, x: (jnp.tanh(h + x * jnp.sum(w @ w)), None)
+    return jnp.sum(lax.scan(step, jnp.zeros_like(x[0]), x)[0] ** 2) + jnp.sum(b)
+
+
+PROGRAMS = [shown, rnn, backwards, twice, batched, partly]
 W, B = 0.3 * normal(WIDTH, WIDTH), normal(1, WIDTH)
 
 
