@@ -117,11 +117,9 @@ class Chain:
                     best[better], choice[better] = found[better], number
                 for at in range(first + 1, last + 1):
                     state = self._units(self._segments[at].state)
-                    run = max(self._units(s.forward) for s in self._segments[first:at])
                     found = np.full(width, np.inf)
                     found[state:] = self._best[at, last, : width - state] + (prefix[at] - prefix[first])
                     found += self._best[first, at - 1]
-                    found[:run] = np.inf
                     better = found < best
                     best[better], choice[better] = found[better], -at
         self._total = prefix[-1]

@@ -68,10 +68,6 @@ def gathering(
             v = maker[v].invars[maker[v].outvars.index(v)]
         return v
 
-    uses: dict[Any, int] = {}
-    for v in [*[v for eqn in graph.eqns for v in eqn.invars], *graph.outputs]:
-        if type(v) is not Literal:
-            uses[v] = uses.get(v, 0) + 1
     moving = set(varying)
     for eqn in graph.eqns:
         if any(type(v) is not Literal and v in moving for v in eqn.invars):
@@ -83,7 +79,7 @@ def gathering(
     for place in sorted(places, key=lambda p: -_size(graph.outputs[p].aval)):
         v = graph.outputs[place]
         eqn = maker.get(v)
-        if eqn is None or uses[v] > 1 or not _can_gather(eqn):
+        if eqn is None or not _can_gather(eqn):
             continue
         operands = [resolved(u) for u in eqn.invars]
         if not all(u in moving for u in operands):
