@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from benchmarks.networks import _cross_entropy, _normal
+from benchmarks.networks import _cross_entropy, _normal, attend
 
 __all__ = ["NETWORKS", "SMALL", "MemoryProblem", "Wrap"]
 
@@ -158,15 +158,8 @@ def transformer(
     def norm(p: Any, x: Any) -> Any:
         return _standardize(x, -1) * p["scale"] + p["bias"]
 
-    def attend(p: Any, x_BTD: Any) -> Any:
-        b, t, d = x_BTD.shape
-        q, k, v = jnp.split((x_BTD @ p["qkv"]).reshape(b, t, heads, 3 * d // heads), 3, axis=-1)
-        scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(d / heads)
-        scores = jnp.where(jnp.tril(jnp.ones((t, t), bool)), scores, -1e9)
-        return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores), v).reshape(b, t, d) @ p["out"]
-
     def block(x: Any, p: Any) -> Any:
-        x = x + attend(p, norm(p["norm_1"], x))
+        x = x + attend(p, norm(p["norm_1"], x), heads)
         return x + jax.nn.gelu(norm(p["norm_2"], x) @ p["up"]) @ p["down"]
 
     def make_loss(wrap: Wrap) -> Callable[..., Any]:

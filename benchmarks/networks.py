@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-__all__ = ["NETWORKS", "SMALL", "Problem"]
+__all__ = ["NETWORKS", "SMALL", "Problem", "attend"]
 
 
 class Problem(NamedTuple):
@@ -85,6 +85,15 @@ def rnn(steps: int = 64, width: int = 128, batch: int = 64) -> Problem:
     return Problem(loss, params, (_normal(rng, steps, batch, 32), jnp.asarray(rng.integers(0, 10, batch))))
 
 
+def attend(p: Any, x_BTD: Any, heads: int) -> Any:
+    """Causal self-attention with several heads."""
+    b, t, d = x_BTD.shape
+    q, k, v = jnp.split((x_BTD @ p["qkv"]).reshape(b, t, heads, 3 * d // heads), 3, axis=-1)
+    scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(d / heads)
+    scores = jnp.where(jnp.tril(jnp.ones((t, t), bool)), scores, -1e9)
+    return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores), v).reshape(b, t, d) @ p["out"]
+
+
 def transformer(depth: int = 12, width: int = 128, heads: int = 4, tokens: int = 64, batch: int = 4) -> Problem:
     """A GPT with pre-norm blocks in a Python loop."""
     rng = np.random.default_rng(0)
@@ -106,17 +115,10 @@ def transformer(depth: int = 12, width: int = 128, heads: int = 4, tokens: int =
         mean, var = jnp.mean(x, -1, keepdims=True), jnp.var(x, -1, keepdims=True)
         return (x - mean) * lax.rsqrt(var + 1e-5) * p["scale"] + p["bias"]
 
-    def attend(p: Any, x_BTD: Any) -> Any:
-        b, t, d = x_BTD.shape
-        q, k, v = jnp.split((x_BTD @ p["qkv"]).reshape(b, t, heads, 3 * d // heads), 3, axis=-1)
-        scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(d / heads)
-        scores = jnp.where(jnp.tril(jnp.ones((t, t), bool)), scores, -1e9)
-        return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores), v).reshape(b, t, d) @ p["out"]
-
     def loss(params: Any, tokens: Any, labels: Any) -> Any:
         x = params["embedding"][tokens] + params["positions"]
         for p in params["blocks"]:
-            x = x + attend(p, norm(p["norm_1"], x))
+            x = x + attend(p, norm(p["norm_1"], x), heads)
             x = x + jax.nn.gelu(norm(p["norm_2"], x) @ p["up"]) @ p["down"]
         return _cross_entropy(x @ params["embedding"].T, labels)
 
