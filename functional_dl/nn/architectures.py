@@ -15,7 +15,7 @@ from functional_dl.nn.attention import block
 from functional_dl.nn.convolution import convolution, max_pool
 from functional_dl.nn.dense import dense, embedding
 from functional_dl.nn.initializers import INITIALIZERS
-from functional_dl.nn.network import Network, flatten, function, serial
+from functional_dl.nn.network import Network, flatten, function, layer, serial
 from functional_dl.nn.normalization import layer_norm
 from functional_dl.nn.recurrent import CELLS, recurrent
 
@@ -72,7 +72,7 @@ def autoencoder(inputs: int, code: int = 16, activation: str = "tanh") -> Networ
         h = ACTIVATIONS[activation](flat @ params["kernel"] + params["encoder_bias"][None])
         return (h @ params["kernel"].T + params["decoder_bias"][None]).reshape(x.shape)
 
-    return Network(init, apply)
+    return layer(init, apply)
 
 
 def transformer(
@@ -82,11 +82,11 @@ def transformer(
 
     With ``scanned`` the blocks' parameters are stacked and run by `lax.scan`: one block to compile.
     """
-    layer, norm, tokens = block(width, heads), layer_norm(width), embedding(vocabulary, width)
+    one, norm, tokens = block(width, heads), layer_norm(width), embedding(vocabulary, width)
 
     def init(key: Any) -> Any:
         first, second, *rest = jax.random.split(key, 2 + depth)
-        made = [layer.init(k) for k in rest]
+        made = [one.init(k) for k in rest]
         blocks = jax.tree.map(lambda *xs: jnp.stack(xs), *made) if scanned else {f"{i}": p for i, p in enumerate(made)}
         return {
             "tokens": tokens.init(first),
@@ -100,13 +100,13 @@ def transformer(
             raise ValueError(f"transformer got {ids_BT.shape[1]} tokens; its context is {context}.")
         x_BTD = tokens.apply(params["tokens"], ids_BT) + params["positions"]["table"][None, : ids_BT.shape[1]]
         if scanned:
-            x_BTD, _ = lax.scan(lambda x, p: (layer.apply(p, x), None), x_BTD, params["blocks"])
+            x_BTD, _ = lax.scan(lambda x, p: (one.apply(p, x), None), x_BTD, params["blocks"])
         else:
             for i in range(depth):
-                x_BTD = layer.apply(params["blocks"][f"{i}"], x_BTD)
+                x_BTD = one.apply(params["blocks"][f"{i}"], x_BTD)
         return norm.apply(params["norm"], x_BTD) @ params["tokens"]["table"].T
 
-    return Network(init, apply)
+    return layer(init, apply)
 
 
 ARCHITECTURES: dict[str, Callable[..., Network]] = {f.__name__: f for f in (mlp, cnn, rnn, autoencoder, transformer)}

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from functional_dl.nn.dense import dense
 from functional_dl.nn.initializers import glorot_uniform
-from functional_dl.nn.network import Network, function, residual, serial
+from functional_dl.nn.network import Network, function, layer, residual, serial
 from functional_dl.nn.normalization import layer_norm
 
 __all__ = ["block", "self_attention"]
@@ -30,7 +30,7 @@ def self_attention(width: int, heads: int, causal: bool = True) -> Network:
         y_BTNH = jax.nn.dot_product_attention(q, k, v, is_causal=causal)
         return y_BTNH.reshape(b, t, d) @ params["out"]
 
-    return Network(init, apply)
+    return layer(init, apply)
 
 
 def block(width: int, heads: int, causal: bool = True) -> Network:

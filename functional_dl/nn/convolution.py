@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from functional_dl.nn.initializers import Initializer, he_normal
-from functional_dl.nn.network import Network, function
+from functional_dl.nn.network import Network, function, layer
 
 __all__ = ["average_pool", "convolution", "max_pool"]
 
@@ -40,7 +40,7 @@ def convolution(
         )
         return y + params["bias"].reshape(1, 1, 1, outputs)
 
-    return Network(make, apply)
+    return layer(make, apply)
 
 
 def max_pool(window: int = 2) -> Network:

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from functional_dl.nn.initializers import Initializer, glorot_uniform, small_normal
-from functional_dl.nn.network import Network
+from functional_dl.nn.network import Network, layer
 
 __all__ = ["dense", "embedding"]
 
@@ -26,9 +26,9 @@ def dense(inputs: int, outputs: int, init: Initializer = glorot_uniform, bias: b
         # The bias gets its axes explicitly: rank promotion is an error in our tests.
         return y + params["bias"].reshape((1,) * (y.ndim - 1) + (outputs,)) if bias else y
 
-    return Network(make, apply)
+    return layer(make, apply)
 
 
 def embedding(entries: int, width: int) -> Network:
     """A table row per integer: (…) → (…, width)."""
-    return Network(lambda key: {"table": small_normal(key, (entries, width))}, lambda params, ids: params["table"][ids])
+    return layer(lambda key: {"table": small_normal(key, (entries, width))}, lambda params, ids: params["table"][ids])

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from functional_dl.nn.network import Network
+from functional_dl.nn.network import Network, layer
 
 __all__ = ["layer_norm"]
 
@@ -22,4 +22,4 @@ def layer_norm(width: int, epsilon: float = 1e-5) -> Network:
         shape = (1,) * (x.ndim - 1) + (width,)
         return normed * params["scale"].reshape(shape) + params["bias"].reshape(shape)
 
-    return Network(lambda key: {"scale": jnp.ones(width), "bias": jnp.zeros(width)}, apply)
+    return layer(lambda key: {"scale": jnp.ones(width), "bias": jnp.zeros(width)}, apply)

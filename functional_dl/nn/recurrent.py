@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from functional_dl.nn.initializers import glorot_uniform
-from functional_dl.nn.network import Network
+from functional_dl.nn.network import Network, layer
 
 __all__ = ["CELLS", "Cell", "gru_cell", "recurrent", "vanilla_cell"]
 
@@ -67,4 +67,4 @@ def recurrent(cell: Cell) -> Network:
         h = jnp.zeros((x_NTI.shape[0], cell.width), x_NTI.dtype)
         return lax.scan(lambda h, x: (cell.step(params, h, x), None), h, jnp.swapaxes(x_NTI, 0, 1))[0]
 
-    return Network(cell.init, apply)
+    return layer(cell.init, apply)
