@@ -1,4 +1,4 @@
-"""What a network is: pure functions over parameters and, where it has one, a state; and how networks are put together."""
+"""What a network is: pure functions over parameters and a state, and how networks are put together."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Network:
     Attributes:
       init: ``init(key) -> params``, a pytree of arrays under readable names.
       forward: ``forward(params, state, x, mode) -> (y, new state)``.
-      state: ``state() -> state`` at the beginning: statistics that no gradient moves, such as batch norm's; ``{}`` where
-        there are none.
+      state: ``state() -> state`` at the beginning, statistics that no gradient moves, such as batch norm's; ``{}``
+        where there are none.
       random: whether training draws random numbers, such as dropout's.
 
     Example:
@@ -93,7 +93,7 @@ def serial(**parts: Network) -> Network:
     """Networks one after the other; parameters and states stand under their names, empty ones are left out."""
 
     def forward(params: Any, state: Any, x: Any, mode: Mode) -> tuple[Any, Any]:
-        new = {}
+        new: dict[str, Any] = {}
         for i, name in enumerate(parts):
             x = _run(parts, i, name, params, state, x, mode, new)
         return x, new
