@@ -2,42 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from functional_dl.optim.schedules import Schedule, constant
+from functional_dl.optim.layout import Layout, Packed
 
-__all__ = ["Optimizer", "State", "begin", "hyperparameters", "rate"]
+__all__ = ["Optimizer", "State", "scalars"]
+
+Apart = Callable[[str, Any], Hashable]
+Storage = Callable[[Any], Any]
+
+
+def scalars(**values: Any) -> dict[str, jax.Array]:
+    """Numbers as float32 arrays."""
+    return {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
 
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["step", "params", "moments", "hyperparameters"],
+    data_fields=["step", "packed", "slots", "hyperparameters", "scalars"],
     meta_fields=[],
 )
 @dataclass(frozen=True)
 class State:
-    """The state of an optimizer: a pytree, to be passed through `jax.jit` and stored by name.
+    """The state of an optimizer: a pytree, to be passed through `jax.jit`; users read ``params`` and ``moments``.
 
     Attributes:
       step: int32, how many updates were made.
-      params: the parameters, the user's own pytree.
-      moments: by name, pytrees like ``params`` in float32 (wider for wider parameters).
+      packed: the parameters in few arrays (see `functional_dl.optim.layout`).
+      slots: by name, what the optimizer remembers for each parameter, laid out like these, in float32 or wider.
       hyperparameters: by name, float32 scalars; to change one never recompiles.
+      scalars: by name, what else is remembered: counts, sums, keys.
     """
 
     step: jax.Array
-    params: Any
-    moments: Mapping[str, Any]
+    packed: Packed
+    slots: Mapping[str, Packed]
     hyperparameters: Mapping[str, Any]
+    scalars: Mapping[str, Any]
+
+    @property
+    def layout(self) -> Layout:
+        """How the parameters lie in memory."""
+        return self.packed.layout
+
+    @property
+    def params(self) -> Any:
+        """The parameters, the user's own pytree in the user's dtypes."""
+        return self.packed.unpack(typed=True)
+
+    @property
+    def moments(self) -> dict[str, Any]:
+        """What the optimizer remembers, by name, as pytrees like the parameters (``None`` where there is nothing)."""
+        return {name: slot.unpack() for name, slot in self.slots.items()}
 
     def replace(self, **changes: Any) -> State:
-        """A copy with some fields changed, ``hyperparameters`` being merged key by key.
+        """A copy with some fields changed; ``hyperparameters`` and ``scalars`` are merged key by key.
 
         Example:
           >>> import jax.numpy as jnp, functional_dl.optim as optim
@@ -45,40 +70,82 @@ class State:
           >>> print(state.replace(hyperparameters={"learning_rate": 0.01}).hyperparameters["learning_rate"])
           0.01
         """
-        unknown = changes.get("hyperparameters", {}).keys() - self.hyperparameters.keys()
+        given = changes.pop("hyperparameters", {})
+        unknown = given.keys() - self.hyperparameters.keys()
         if unknown:
             known = ", ".join(sorted(self.hyperparameters))
             raise KeyError(f"unknown hyperparameter {', '.join(sorted(unknown))}; this optimizer has {known}")
-        merged = {**self.hyperparameters, **hyperparameters(**changes.pop("hyperparameters", {}))}
-        fields = {"step": self.step, "params": self.params, "moments": self.moments, "hyperparameters": merged}
-        return State(**{**fields, **changes})
+        if "params" in changes:
+            changes["packed"] = self.layout.pack(changes.pop("params"), "params")
+        merged = {**self.hyperparameters, **scalars(**given)}
+        own = {**self.scalars, **changes.pop("scalars", {})}
+        return replace(self, hyperparameters=merged, scalars=own, **changes)
+
+    def advance(self, packed: Packed, slots: Mapping[str, Packed], **remembered: Any) -> State:
+        """The state after one step: new parameters, and those slots and scalars that changed."""
+        return State(
+            self.step + 1,
+            packed,
+            {**self.slots, **slots},
+            self.hyperparameters,
+            {**self.scalars, **remembered},
+        )
+
+    def unpacked(self) -> dict[str, Any]:
+        """All of it as pytrees of the user's, for storing by path whatever the layout is."""
+        return {
+            "step": self.step,
+            "params": self.packed.unpack(),
+            "moments": self.moments,
+            "hyperparameters": dict(self.hyperparameters),
+            "scalars": dict(self.scalars),
+        }
+
+    def packed_again(self, tree: Mapping[str, Any]) -> State:
+        """A state like this one from what `unpacked` gave."""
+        slots = {}
+        for name, slot in self.slots.items():
+            leaves = jax.tree_util.tree_leaves(tree["moments"][name], is_leaf=lambda x: x is None)
+            arrays = [
+                None if old is None else _lay(group, [leaves[i] for i in group.members], rank)
+                for group, old, rank in zip(self.layout.groups, slot.arrays, slot.ranks, strict=True)
+            ]
+            slots[name] = Packed(tuple(arrays), self.layout, slot.ranks)
+        packed = self.layout.pack(tree["params"], "params")
+        as_arrays = partial(jax.tree.map, jnp.asarray)
+        return State(
+            jnp.asarray(tree["step"]), packed, slots, as_arrays(tree["hyperparameters"]), as_arrays(tree["scalars"])
+        )
+
+
+def _lay(group: Any, leaves: list[Any], rank: int) -> jax.Array:
+    """A slot's array from its leaves, which may have other axes than the parameters."""
+    arrays = [jnp.asarray(x) for x in leaves]
+    if group.kind == "stack":
+        return jnp.stack(arrays, arrays[0].ndim - rank)
+    return group.pack(arrays, arrays[0].dtype)
+
+
+def _params(state: State) -> Any:
+    return state.params
 
 
 class Optimizer(NamedTuple):
-    """A pair of pure functions: ``init(params) -> State`` and ``update(state, grads) -> State``."""
+    """Pure functions of a state.
 
-    init: Callable[[Any], State]
+    Attributes:
+      init: ``init(params) -> State``.  Wrappers pass on ``apart`` (leaves with different answers of ``apart(path,
+        leaf)`` must lie in different arrays) and ``storage`` (from a leaf's dtype to the one stored).
+      update: ``update(state, grads) -> State``, with ``grads`` a pytree like the parameters.
+      eval_params: ``eval_params(state) -> params``: where the next gradient is to be taken.  For most it is
+        ``state.params``; for Nesterov's momentum, schedule-free methods and line searches it is elsewhere.
+      result: ``result(state) -> params``: what to test and to ship, an average if the optimizer keeps one.
+      loss_scale: ``loss_scale(state) -> scalar``: by what the loss is to be multiplied before it is differentiated,
+        which ``update`` takes out again; ``None``: nothing.
+    """
+
+    init: Callable[..., State]
     update: Callable[[State, Any], State]
-
-
-def hyperparameters(**values: float) -> dict[str, jax.Array]:
-    """Scalars as float32 arrays."""
-    return {name: jnp.asarray(value, jnp.float32) for name, value in values.items()}
-
-
-def begin(params: Any, moments: Mapping[str, Any], schedule: Schedule | None, **values: float) -> State:
-    """The first state: parameters as arrays, step 0, hyperparameters with those of the schedule."""
-    scheduled = {} if schedule is None else {f"schedule_{k}": v for k, v in schedule.constants.items()}
-    return State(
-        jnp.zeros((), jnp.int32),
-        jax.tree.map(jnp.array, params),
-        dict(moments),
-        hyperparameters(**values, **scheduled),
-    )
-
-
-def rate(state: State, schedule: Schedule | None) -> jax.Array:
-    """The learning rate of the step about to be made: the state's, times the schedule's factor."""
-    schedule = schedule or constant()
-    constants = {k: state.hyperparameters[f"schedule_{k}"] for k in schedule.constants}
-    return state.hyperparameters["learning_rate"] * schedule.factor(state.step, constants)
+    eval_params: Callable[[State], Any] = _params
+    result: Callable[[State], Any] = _params
+    loss_scale: Callable[[State], Any] | None = None

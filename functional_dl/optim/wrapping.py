@@ -1,0 +1,96 @@
+"""How an optimizer is wrapped in another, and the wrapper that schedules hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from functional_dl.optim.layout import Packed
+from functional_dl.optim.optimizer import Optimizer, State, scalars
+from functional_dl.optim.schedules import Schedule
+
+__all__ = ["scheduled", "wrapped"]
+
+
+def wrapped(
+    inner: Optimizer,
+    update: Callable[[State, Any], State],
+    hyperparameters: Mapping[str, float] | None = None,
+    remembered: Mapping[str, Any] | None = None,
+    slots: Callable[[State], Mapping[str, Packed]] | None = None,
+    **others: Any,
+) -> Optimizer:
+    """An optimizer around ``inner``, whose state is the inner one's with more in it.
+
+    Args:
+      inner: what is wrapped.
+      update: the new update; it calls ``inner.update``, which passes on what it does not know.
+      hyperparameters, remembered, slots: what is added to the first state.
+      others: fields of `Optimizer` that differ from the inner one's.
+
+    Raises:
+      ValueError: at ``init``, if the state already has something by such a name, as when an optimizer is wrapped in
+        the same wrapper twice.
+    """
+
+    def init(params: Any, **layout: Any) -> State:
+        state = inner.init(params, **layout)
+        added = (scalars(**(hyperparameters or {})), dict(remembered or {}), dict(slots(state) if slots else {}))
+        for held, more in zip((state.hyperparameters, state.scalars, state.slots), added, strict=True):
+            if twice := held.keys() & more.keys():
+                raise ValueError(f"{', '.join(sorted(twice))} is there twice: an optimizer takes each wrapper once.")
+        return replace(
+            state,
+            hyperparameters={**state.hyperparameters, **added[0]},
+            scalars={**state.scalars, **added[1]},
+            slots={**state.slots, **added[2]},
+        )
+
+    return inner._replace(init=init, update=update, **others)
+
+
+def scheduled(optimizer: Optimizer, **schedules: Schedule) -> Optimizer:
+    """Multiply hyperparameters by their schedules' factors; the constants of these are hyperparameters themselves.
+
+    Args:
+      optimizer: what is scheduled.
+      schedules: by the hyperparameter's name, such as ``learning_rate=optim.schedules.cosine(1000)``.  The constants of
+        the learning rate's are called ``schedule_…``, of others ``<name>_schedule_…``.
+
+    Raises:
+      KeyError: at ``init``, if the optimizer has no such hyperparameter.
+    """
+
+    def called(name: str, constant: str) -> str:
+        return f"schedule_{constant}" if name == "learning_rate" else f"{name}_schedule_{constant}"
+
+    def now(state: State) -> State:
+        current = dict(state.hyperparameters)
+        for name, schedule in schedules.items():
+            constants = {k: state.hyperparameters[called(name, k)] for k in schedule.constants}
+            factor = schedule.factor(state.step, constants)
+            current[name] = state.hyperparameters[name] * factor
+            current[f"{name}_factor"] = factor  # for decay that goes with the schedule alone
+        return replace(state, hyperparameters=current)
+
+    def update(state: State, grads: Any) -> State:
+        return replace(optimizer.update(now(state), grads), hyperparameters=state.hyperparameters)
+
+    constants = {called(name, k): x for name, schedule in schedules.items() for k, x in schedule.constants.items()}
+    made = wrapped(
+        optimizer,
+        update,
+        constants,
+        eval_params=lambda state: optimizer.eval_params(now(state)),
+        result=lambda state: optimizer.result(now(state)),
+    )
+
+    def init(params: Any, **layout: Any) -> State:
+        state = made.init(params, **layout)
+        if missing := schedules.keys() - state.hyperparameters.keys():
+            known = ", ".join(sorted(state.hyperparameters))
+            raise KeyError(f"scheduled: no hyperparameter {', '.join(sorted(missing))}; this optimizer has {known}")
+        return state
+
+    return made._replace(init=init)
