@@ -4,6 +4,7 @@ from functional_dl.autodiff.budget import BudgetError
 from functional_dl.autodiff.check import GradientError, OperandCheck, check_vjp
 from functional_dl.autodiff.fitting import Fitted, fit_memory
 from functional_dl.autodiff.ledger import ledger
+from functional_dl.autodiff.pathwise import Pathwise, PathwiseTable, pathwise, pathwise_table
 from functional_dl.autodiff.transforms import Pullback, grad, hessian, hvp, jacrev, value_and_grad, vjp
 from functional_dl.planner.ledger import Ledger
 from functional_dl.rules import RuleError, defvjp
@@ -14,6 +15,8 @@ __all__ = [
     "GradientError",
     "Ledger",
     "OperandCheck",
+    "Pathwise",
+    "PathwiseTable",
     "Pullback",
     "RuleError",
     "check_vjp",
@@ -24,6 +27,8 @@ __all__ = [
     "hvp",
     "jacrev",
     "ledger",
+    "pathwise",
+    "pathwise_table",
     "value_and_grad",
     "vjp",
 ]

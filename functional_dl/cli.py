@@ -20,7 +20,7 @@ from rich.table import Table
 from functional_dl import config as configs
 from functional_dl.autodiff.budget import BudgetError
 from functional_dl.autodiff.ledger import ledger
-from functional_dl.data import Sampler
+from functional_dl.data import DataError, Sampler
 from functional_dl.diagnostics.memory_report import picture, tables
 from functional_dl.training.experiment import Experiment, build
 from functional_dl.training.gradient_check import compare
@@ -28,6 +28,7 @@ from functional_dl.training.loop import Outcome, resume_point, train
 from functional_dl.training.pictures import learning_curve
 from functional_dl.training.run_folder import RunFolder
 from functional_dl.training.snapshots import SnapshotError, write_atomically
+from functional_dl.training.step import Training
 from functional_dl.trees import count
 
 __all__ = ["main"]
@@ -48,7 +49,7 @@ def _console() -> Console:
 def _describe(console: Console, config: configs.Config, experiment: Experiment, params: Any) -> None:
     device = jax.devices()[0]
     console.print(
-        f"[bold]{config.name}[/]: {config.model.architecture}, {count(params):,} parameters, "
+        f"[bold]{config.name}[/]: {config.named('model')}, {count(params):,} parameters, "
         f"{len(experiment.data.train[0]):,} training and {len(experiment.data.test[0]):,} test examples, "
         f"{experiment.steps:,} steps"
     )
@@ -62,9 +63,12 @@ def _first_batch(experiment: Experiment) -> tuple[Any, ...]:
     return experiment.batch(next(own))
 
 
-def _gradient(console: Console, config: configs.Config, experiment: Experiment, params: Any, table: bool) -> bool:
+def _gradient(
+    console: Console, config: configs.Config, experiment: Experiment, training: Training, table: bool
+) -> bool:
     """Compare our gradient with JAX's on the first batch; print the difference; whether it is small."""
-    differences = compare(experiment.loss, params, _first_batch(experiment), config.memory.plan)
+    params = experiment.optimizer.eval_params(training.optimizer)
+    differences = compare(experiment.loss(training), params, _first_batch(experiment), config.memory.plan)
     worst = max(differences, key=lambda name: differences[name])
     if table:
         rows = Table("parameter", "relative difference", title="gradient of this loss, ours against jax.grad")
@@ -103,9 +107,9 @@ def check_command(config: Path, overrides: tuple[str, ...]) -> None:
     """
     console, resolved = _console(), configs.load(config, overrides)
     experiment = build(resolved)
-    params = experiment.start(resolved.seed).params
-    _describe(console, resolved, experiment, params)
-    if not _gradient(console, resolved, experiment, params, table=True):
+    training = experiment.start(resolved.seed)
+    _describe(console, resolved, experiment, training.optimizer.params)
+    if not _gradient(console, resolved, experiment, training, table=True):
         sys.exit(1)
 
 
@@ -130,9 +134,11 @@ def ledger_command(config: Path, overrides: tuple[str, ...], listing: Path | Non
     if image is not None and image.suffix.lower() != ".png":
         raise configs.ConfigError(f"--picture {image}: due is the name of a PNG, {image.with_suffix('.png')}")
     experiment = build(resolved)
-    params = experiment.start(resolved.seed).params
+    training = experiment.start(resolved.seed)
+    params = training.optimizer.params
     _describe(console, resolved, experiment, params)
-    found = ledger(experiment.loss, params, *_first_batch(experiment), has_aux=True, memory=resolved.memory.plan)
+    loss, batch = experiment.loss(training), _first_batch(experiment)
+    found = ledger(loss, params, *batch, has_aux=True, memory=resolved.memory.plan)
     for table in tables(found):
         console.print()
         console.print(table)
@@ -140,7 +146,7 @@ def ledger_command(config: Path, overrides: tuple[str, ...], listing: Path | Non
         write_atomically(listing, found.to_json().encode())
         console.print(f"ledger: {listing}", soft_wrap=True)
     if image is not None:
-        title = f"{resolved.name}: {resolved.model.architecture}, batch {resolved.training.batch}, memory = "
+        title = f"{resolved.name}: {resolved.named('model')}, batch {resolved.training.batch}, memory = "
         with tempfile.TemporaryDirectory() as folder:
             drawn = Path(folder) / "picture.png"
             if picture(found, drawn, title + repr(resolved.memory.plan)):
@@ -177,19 +183,19 @@ def train_command(config: Path | None, overrides: tuple[str, ...], resume: Path 
         resolved = configs.load(config, overrides)
         experiment = build(resolved)
         state, run = experiment.start(resolved.seed), None
-    _describe(console, resolved, experiment, state.params)
-    if not _gradient(console, resolved, experiment, state.params, table=False):
+    _describe(console, resolved, experiment, state.optimizer.params)
+    if not _gradient(console, resolved, experiment, state, table=False):
         console.print("[bold red]That is more than rounding explains: not training on it.[/]")
         sys.exit(1)
     if run is None:
         run = RunFolder.create(runs, resolved)
     else:
         run.write_config(resolved)
-        console.print(f"resuming {run.path} at step {int(state.step):,}")
+        console.print(f"resuming {run.path} at step {int(state.steps):,}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
                TimeRemainingColumn())  # fmt: skip
     with _stop_requests() as received, Progress(*columns, console=console) as bar:
-        task = bar.add_task("training", total=experiment.steps, completed=int(state.step), note="")
+        task = bar.add_task("training", total=experiment.steps, completed=int(state.steps), note="")
 
         def show(step: int, loss: float, pace: float) -> None:
             bar.update(task, completed=step, note=f"loss {loss:.4f}, {pace:,.0f} examples/s")
@@ -216,7 +222,7 @@ def _report(console: Console, experiment: Experiment, run: RunFolder, config: co
             table.add_row("time per step", f"{1e3 * outcome.seconds_per_step:.2f} ms", "")
         console.print(table)
     reference = None if entropy is None else ("unigram entropy", entropy)
-    drawn = learning_curve(run.read(), f"{config.name}: {config.model.architecture}", run.picture, reference)
+    drawn = learning_curve(run.read(), f"{config.name}: {config.named('model')}", run.picture, reference)
     if not drawn and outcome.evaluations:
         console.print("no learning curve: matplotlib is missing; pip install 'functional-dl\\[plots]' brings it")
     console.print(f"run folder: {run.path}")
@@ -226,7 +232,7 @@ def main() -> None:
     """Run the command line; bad input ends with one line and exit code 2."""
     try:
         cli(standalone_mode=True)
-    except (configs.ConfigError, SnapshotError, BudgetError, FileNotFoundError) as error:
+    except (configs.ConfigError, DataError, SnapshotError, BudgetError, FileNotFoundError) as error:
         click.echo(f"functional-dl: {error}", err=True)
         sys.exit(2)
 

@@ -22,7 +22,8 @@ hidden = [12]
 [optimizer]
 name = "adam"
 learning_rate = 0.01
-schedule = "cosine"
+[schedule]
+name = "cosine"
 [training]
 epochs = 4
 batch = 64
@@ -141,7 +142,7 @@ BAD = [
     (
         "shapes",
         ["train", "--resume", "runs/small-1", "model.hidden=[7]"],
-        "params/dense_0/bias is float32[12], due is float32[7]",
+        "dense_0/bias is float32[12], due is float32[7]",
     ),
 ]  # fmt: skip
 

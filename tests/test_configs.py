@@ -22,7 +22,9 @@ def test_config(path: Path) -> None:
     experiment = build(resolved)
     sampler = experiment.sampler
     batch = experiment.batch(next(Sampler(sampler.size, sampler.batch)))
-    differences = compare(experiment.loss, experiment.start(0).params, batch)
+    training = experiment.start(0)
+    params = experiment.optimizer.eval_params(training.optimizer)
+    differences = compare(experiment.loss(training), params, batch)
     assert max(differences.values()) < 2e-5, differences
 
 

@@ -24,4 +24,5 @@ def digits(test_share: float = 0.2, split_seed: int = 0) -> Dataset:
     table = np.loadtxt(gzip.decompress(packed).decode("ascii").splitlines(), delimiter=",", dtype=np.float32)
     images, labels = table[:, :-1].reshape(-1, 8, 8) / np.float32(16), table[:, -1].astype(np.int32)
     train, test = split(images, labels, test_share, split_seed)
-    return Dataset(train, test, {"classes": 10, "shape": (8, 8)})
+    facts = {"kind": "classification", "classes": 10, "shape": (8, 8), "labels": tuple(map(str, range(10)))}
+    return Dataset(train, test, facts)

@@ -37,5 +37,5 @@ def stdlib_text(context: int = 64, characters: int = 1_000_000, test_share: floa
     inputs = np.stack([ids[s : s + context] for s in starts])
     targets = np.stack([ids[s + 1 : s + context + 1] for s in starts])
     cut = len(starts) - round(test_share * len(starts))
-    facts = {"vocabulary": 96, "unigram_entropy": entropy, "context": context}
+    facts = {"kind": "language", "shape": (context,), "vocabulary": 96, "unigram_entropy": entropy, "context": context}
     return Dataset((inputs[:cut], targets[:cut]), (inputs[cut:], targets[cut:]), facts)

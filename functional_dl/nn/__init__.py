@@ -1,16 +1,24 @@
 """Networks as pairs of pure functions over parameter pytrees; this package knows nothing of differentiation."""
 
 from functional_dl.nn import activations, initializers, losses
+from functional_dl.nn.activations import ACTIVATIONS, maxout, parametric_relu
 from functional_dl.nn.architectures import ARCHITECTURES, autoencoder, cnn, mlp, rnn, transformer
 from functional_dl.nn.attention import self_attention
-from functional_dl.nn.convolution import average_pool, convolution, max_pool
+from functional_dl.nn.batch_norm import batch_norm
+from functional_dl.nn.convolution import convolution, transposed_convolution
 from functional_dl.nn.dense import dense, embedding
-from functional_dl.nn.network import Network, flatten, function, residual, serial
-from functional_dl.nn.normalization import layer_norm
+from functional_dl.nn.dropout import dropout
+from functional_dl.nn.initializers import INITIALIZERS
+from functional_dl.nn.losses import LOSSES
+from functional_dl.nn.network import Mode, Network, flatten, function, layer, residual, serial
+from functional_dl.nn.normalization import group_norm, layer_norm, rms_norm
+from functional_dl.nn.pooling import average_pool, global_average_pool, max_pool
 from functional_dl.nn.recurrent import gru_cell, recurrent, vanilla_cell
 
 __all__ = [
-    "ARCHITECTURES", "Network", "activations", "autoencoder", "average_pool", "cnn", "convolution", "dense",
-    "embedding", "flatten", "function", "gru_cell", "initializers", "layer_norm", "losses", "max_pool", "mlp",
-    "recurrent", "residual", "rnn", "self_attention", "serial", "transformer", "vanilla_cell",
+    "ACTIVATIONS", "ARCHITECTURES", "INITIALIZERS", "LOSSES", "Mode", "Network", "activations", "autoencoder",
+    "average_pool", "batch_norm", "cnn", "convolution", "dense", "dropout", "embedding", "flatten", "function",
+    "global_average_pool", "group_norm", "gru_cell", "initializers", "layer", "layer_norm", "losses", "max_pool",
+    "maxout", "mlp", "parametric_relu", "recurrent", "residual", "rms_norm", "rnn", "self_attention", "serial",
+    "transformer", "transposed_convolution", "vanilla_cell",
 ]  # fmt: skip

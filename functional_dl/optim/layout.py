@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from math import prod
 from typing import Any, Literal
@@ -128,6 +128,15 @@ class Layout:
             own = [leaves[i] for i in group.members]
             arrays.append(group.pack(own, jnp.result_type(*own) if own_types else group.dtype))
         return Packed(tuple(arrays), self, tuple(g.rank for g in self.groups))
+
+    def unrounded(self) -> Layout:
+        """The same groups, seen by the user in the dtypes in which they are stored."""
+        return Layout(tuple(replace(g, dtypes=(g.dtype,) * len(g.members)) for g in self.groups), self.tree)
+
+    def widened(self) -> Layout:
+        """The same groups, stored in float32 or wider."""
+        wide = [np.dtype(jnp.promote_types(g.dtype, jnp.float32)) for g in self.groups]
+        return Layout(tuple(replace(g, dtype=d) for g, d in zip(self.groups, wide, strict=True)), self.tree)
 
     def map(self, fun: Callable[..., Any], *packed: Packed) -> Packed:
         """``fun(group, *arrays)`` for each group; the result keeps what lies along each group's common axis."""

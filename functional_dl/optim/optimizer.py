@@ -81,6 +81,11 @@ class State:
         own = {**self.scalars, **changes.pop("scalars", {})}
         return replace(self, hyperparameters=merged, scalars=own, **changes)
 
+    def on(self, layout: Layout) -> State:
+        """The same arrays, said to lie in another layout of the same groups."""
+        slots = {name: replace(slot, layout=layout) for name, slot in self.slots.items()}
+        return replace(self, packed=replace(self.packed, layout=layout), slots=slots)
+
     def advance(self, packed: Packed, slots: Mapping[str, Packed], **remembered: Any) -> State:
         """The state after one step: new parameters, and those slots and scalars that changed."""
         return State(
@@ -105,7 +110,7 @@ class State:
         """A state like this one from what `unpacked` gave."""
         slots = {}
         for name, slot in self.slots.items():
-            leaves = jax.tree_util.tree_leaves(tree["moments"][name], is_leaf=lambda x: x is None)
+            leaves = self.layout.tree.flatten_up_to(tree["moments"][name])
             arrays = [
                 None if old is None else _lay(group, [leaves[i] for i in group.members], rank)
                 for group, old, rank in zip(self.layout.groups, slot.arrays, slot.ranks, strict=True)
@@ -130,6 +135,10 @@ def _params(state: State) -> Any:
     return state.params
 
 
+def _rates(state: State) -> tuple[Any, ...]:
+    return (state.hyperparameters["learning_rate"],) * len(state.layout.groups)
+
+
 class Optimizer(NamedTuple):
     """Pure functions of a state.
 
@@ -142,6 +151,7 @@ class Optimizer(NamedTuple):
       result: ``result(state) -> params``: what to test and to ship, an average if the optimizer keeps one.
       loss_scale: ``loss_scale(state) -> scalar``: by what the loss is to be multiplied before it is differentiated,
         which ``update`` takes out again; ``None``: nothing.
+      rates: ``rates(state)``: for each array of the layout the learning rate of the coming step, schedules applied.
     """
 
     init: Callable[..., State]
@@ -149,3 +159,4 @@ class Optimizer(NamedTuple):
     eval_params: Callable[[State], Any] = _params
     result: Callable[[State], Any] = _params
     loss_scale: Callable[[State], Any] | None = None
+    rates: Callable[[State], tuple[Any, ...]] = _rates

@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from functional_dl.optim.layout import Packed
-from functional_dl.optim.optimizer import Optimizer, State, scalars
+from functional_dl.optim.optimizer import Apart, Optimizer, State, Storage, scalars
 from functional_dl.optim.schedules import Schedule
 
-__all__ = ["scheduled", "wrapped"]
+__all__ = ["regraded", "scheduled", "widely", "wrapped"]
 
 
 def wrapped(
@@ -19,6 +22,8 @@ def wrapped(
     hyperparameters: Mapping[str, float] | None = None,
     remembered: Mapping[str, Any] | None = None,
     slots: Callable[[State], Mapping[str, Packed]] | None = None,
+    apart: Apart | None = None,
+    storage: Storage | None = None,
     **others: Any,
 ) -> Optimizer:
     """An optimizer around ``inner``, whose state is the inner one's with more in it.
@@ -27,6 +32,7 @@ def wrapped(
       inner: what is wrapped.
       update: the new update; it calls ``inner.update``, which passes on what it does not know.
       hyperparameters, remembered, slots: what is added to the first state.
+      apart, storage: what is asked of the layout besides what wrappers further out ask (see `lay_out`).
       others: fields of `Optimizer` that differ from the inner one's.
 
     Raises:
@@ -35,6 +41,10 @@ def wrapped(
     """
 
     def init(params: Any, **layout: Any) -> State:
+        if apart is not None:
+            layout["apart"] = _both(apart, layout.get("apart"))
+        if storage is not None:
+            layout["storage"] = _after(storage, layout.get("storage"))
         state = inner.init(params, **layout)
         added = (scalars(**(hyperparameters or {})), dict(remembered or {}), dict(slots(state) if slots else {}))
         for held, more in zip((state.hyperparameters, state.scalars, state.slots), added, strict=True):
@@ -48,6 +58,47 @@ def wrapped(
         )
 
     return inner._replace(init=init, update=update, **others)
+
+
+def _both(apart: Apart, outer: Apart | None) -> Apart:
+    return apart if outer is None else lambda path, leaf: (apart(path, leaf), outer(path, leaf))
+
+
+def _after(storage: Storage, outer: Storage | None) -> Storage:
+    return storage if outer is None else lambda dtype: storage(outer(dtype))
+
+
+def regraded(
+    optimizer: Optimizer,
+    change: Callable[[State, Packed], Packed],
+    hyperparameters: Mapping[str, float],
+    apart: Apart | None = None,
+) -> Optimizer:
+    """An optimizer that gets other gradients: ``change(state, grads) -> grads``, both packed.
+
+    If what is wrapped scales the loss, the change is made to the gradients of the loss itself, and entries that
+    overflowed stay so, for the scaling to see.
+    """
+
+    def update(state: State, grads: Any) -> State:
+        packed = state.layout.pack(grads, own_types=True)
+        if optimizer.loss_scale is None:
+            return optimizer.update(state, change(state, packed))
+        scale = optimizer.loss_scale(state)
+        own = jax.tree.map(lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)) / scale, packed)
+        changed = jax.tree.map(lambda g, c: jnp.where(jnp.isfinite(g), c * scale, g), own, change(state, own))
+        return optimizer.update(state, changed)
+
+    return wrapped(optimizer, update, hyperparameters, apart=apart)
+
+
+def widely(optimizer: Optimizer, state: State, grads: Any) -> State:
+    """The updated state with parameters as they are before they are rounded to the dtype in which they are stored."""
+    layout = state.layout
+    given = replace(layout.pack(grads, own_types=True), layout=layout.widened())
+    arrays = tuple(x.astype(jnp.promote_types(x.dtype, jnp.float32)) for x in state.packed.arrays)
+    wider = replace(state, packed=replace(state.packed, arrays=arrays)).on(given.layout)
+    return optimizer.update(wider, given).on(layout)
 
 
 def scheduled(optimizer: Optimizer, **schedules: Schedule) -> Optimizer:
@@ -84,6 +135,7 @@ def scheduled(optimizer: Optimizer, **schedules: Schedule) -> Optimizer:
         constants,
         eval_params=lambda state: optimizer.eval_params(now(state)),
         result=lambda state: optimizer.result(now(state)),
+        rates=lambda state: optimizer.rates(now(state)),
     )
 
     def init(params: Any, **layout: Any) -> State:

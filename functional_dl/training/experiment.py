@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 
 from functional_dl import nn, optim
 from functional_dl.config import Config, ConfigError
-from functional_dl.data import Dataset, Sampler, digits, stdlib_text
+from functional_dl.data import DATASETS, PREPROCESSORS, DataError, Dataset, Sampler, chain
+from functional_dl.training.objective import Objective, objective
+from functional_dl.training.step import Training, begin
 
 __all__ = ["Experiment", "build"]
 
@@ -19,29 +21,42 @@ class Experiment(NamedTuple):
     """All that a training needs.
 
     Attributes:
-      data: the data set.
+      data: the data set, preprocessed.
       network: the network.
-      loss: ``loss(params, inputs, targets) -> (scalar, metrics)``.
-      optimizer: the optimizer with its schedule.
+      objective: what is minimised and measured.
+      optimizer: the optimizer with its schedule, wrapped.
       sampler: the batches, at their beginning.
-      steps: how many steps the whole training has.
+      steps: how many batches the whole training sees.
+      dtype: of the parameters.
+      notes: what preprocessing had to say.
     """
 
     data: Dataset
     network: nn.Network
-    loss: Callable[..., Any]
+    objective: Objective
     optimizer: optim.Optimizer
     sampler: Sampler
     steps: int
+    dtype: Any
+    notes: tuple[str, ...]
 
-    def start(self, seed: int) -> optim.State:
-        """The first state, its parameters drawn from ``seed``."""
-        return self.optimizer.init(self.network.init(jax.random.key(seed)))
+    def start(self, seed: int) -> Training:
+        """The first state, everything in it drawn from ``seed``."""
+        return begin(self.network, self.optimizer, seed, self.dtype)
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets of the training examples ``indices``."""
         inputs, targets = self.data.train
         return inputs[indices], targets[indices]
+
+    def loss(self, training: Training) -> Callable[..., Any]:
+        """``loss(params, inputs, targets) -> (scalar, metrics)`` as the next step of ``training`` differentiates it."""
+
+        def loss(params: Any, inputs: Any, targets: Any) -> tuple[Any, Any]:
+            value, (_, metrics) = self.objective.train(params, training.network, training.key, inputs, targets)
+            return value, metrics
+
+        return loss
 
 
 def build(config: Config) -> Experiment:
@@ -49,8 +64,9 @@ def build(config: Config) -> Experiment:
 
     Raises:
       ConfigError: parts that do not go together, or a batch larger than the data.
+      DataError: data that are not there or cannot be used.
     """
-    data = _data(config)
+    data, notes = _data(config)
     network = _network(config, data)
     size = len(data.train[0])
     try:
@@ -58,67 +74,73 @@ def build(config: Config) -> Experiment:
     except ValueError as error:
         raise ConfigError(f"[training]: {error}") from error
     steps = config.training.epochs * sampler.batches_per_epoch
-    return Experiment(data, network, _loss(config, network), _optimizer(config, steps), sampler, steps)
+    dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[config.precision.parameters]
+    data, measured = objective(config, data, network)
+    return Experiment(data, network, measured, _optimizer(config, steps), sampler, steps, dtype, notes)
 
 
-def _data(config: Config) -> Dataset:
-    options = config.data.model_dump(exclude={"name"})
-    if config.data.name == "stdlib":
-        return stdlib_text(**options)
-    data = digits(**options)
-    if config.model.architecture == "autoencoder":
-        return data._replace(train=(data.train[0], data.train[0]), test=(data.test[0], data.test[0]))
-    return data
+def _data(config: Config) -> tuple[Dataset, tuple[str, ...]]:
+    data = DATASETS[config.named("data")](**config.data.options("name"))
+    if not config.preprocessing:
+        return data, ()
+    if data.facts["kind"] == "language":
+        raise ConfigError("[preprocessing]: characters are no numbers to preprocess; leave it out for language")
+    steps = chain(*(PREPROCESSORS[s.name](**s.options("name")) for s in config.preprocessing))  # type: ignore[attr-defined]
+    try:
+        fitted = steps.fit(data.train[0])
+    except DataError as error:
+        raise DataError(f"[preprocessing]: {error}") from error
+    train, test = ((fitted.apply(x).astype(np.float32), y) for x, y in (data.train, data.test))
+    facts = {**data.facts, "shape": train[0].shape[1:]}
+    return Dataset(train, test, facts), fitted.notes
+
+
+# What each architecture reads: how many axes one example has.
+_READS = {
+    "mlp": (range(1, 9), "examples of any shape"),
+    "autoencoder": (range(1, 9), "examples of any shape"),
+    "cnn": (range(2, 4), "images (H, W) or (H, W, channels)"),
+    "resnet": (range(2, 4), "images (H, W) or (H, W, channels)"),
+    "rnn": (range(2, 3), "series (time, features)"),
+}
 
 
 def _network(config: Config, data: Dataset) -> nn.Network:
-    options = config.model.model_dump(exclude={"architecture"})
-    kind, facts = config.model.architecture, data.facts
-    if (kind == "transformer") != (config.data.name == "stdlib"):
+    kind, facts = config.named("model"), data.facts
+    shape = tuple(facts.get("shape", ()))
+    text = facts["kind"] == "language"
+    if (kind == "transformer") != text or (not text and len(shape) not in _READS[kind][0]):
+        reads = "characters" if kind == "transformer" else _READS[kind][1]
+        came = "characters" if text else f"examples of shape {shape}"
         raise ConfigError(
-            f"[model] architecture {kind!r} does not go with [data] name {config.data.name!r}: the transformer reads "
-            "characters (stdlib), the others images (digits)."
+            f"[model] architecture {kind!r} does not go with [data] name {config.named('data')!r}: it reads {reads}, "
+            f"the data are {came}."
         )
-    if kind == "transformer":
-        own = {"vocabulary": facts["vocabulary"], "context": facts["context"]}
-    elif kind == "cnn":
-        own = {"shape": facts["shape"], "outputs": facts["classes"]}
-    elif kind == "rnn":
-        own = {"inputs": facts["shape"][1], "outputs": facts["classes"]}
-    elif kind == "autoencoder":
-        own = {"inputs": int(np.prod(facts["shape"]))}
-    else:
-        own = {"inputs": int(np.prod(facts["shape"])), "outputs": facts["classes"]}
+    outputs = {} if kind in ("transformer", "autoencoder") else {"outputs": facts.get("classes", facts.get("targets"))}
+    own: dict[str, Any] = {
+        "transformer": {name: facts[name] for name in ("vocabulary", "context") if text},
+        "cnn": {"shape": shape},
+        "resnet": {"shape": shape},
+        "rnn": {"inputs": shape[-1] if shape else 0},
+    }.get(kind, {"inputs": int(np.prod(shape))})
     try:
-        return nn.ARCHITECTURES[kind](**own, **options)
+        return nn.ARCHITECTURES[kind](**own, **outputs, **config.model.options("architecture"))
     except ValueError as error:
         raise ConfigError(f"[model]: {error}") from error
 
 
-def _loss(config: Config, network: nn.Network) -> Callable[..., Any]:
-    if config.model.architecture == "autoencoder":
-
-        def reconstruction(params: Any, inputs: Any, targets: Any) -> Any:
-            return nn.losses.squared_error(network.apply(params, inputs), targets), {}
-
-        return reconstruction
-
-    def classification(params: Any, inputs: Any, targets: Any) -> Any:
-        logits = network.apply(params, inputs)
-        return nn.losses.cross_entropy(logits, targets), {"accuracy": nn.losses.accuracy(logits, targets)}
-
-    return classification
-
-
 def _optimizer(config: Config, steps: int) -> optim.Optimizer:
-    options = config.optimizer.model_dump(exclude={"name", "schedule", "warmup", "clip"})
-    schedule = None
-    if config.optimizer.schedule == "cosine":
-        schedule = optim.schedules.cosine(steps)
-    elif config.optimizer.schedule == "warmup_cosine":
-        schedule = optim.schedules.warmup_cosine(steps, config.optimizer.warmup)
-    makers: dict[str, Callable[..., optim.Optimizer]] = {"sgd": optim.sgd, "adam": optim.adam}
-    make = makers[config.optimizer.name]
-    optimizer = make(**options, schedule=schedule)
-    clip = config.optimizer.clip
-    return optimizer if clip is None else optim.clip_by_global_norm(optimizer, clip)
+    try:
+        schedule = None
+        if config.schedule is not None:
+            options = config.schedule.options("name")
+            if options.get("steps", 0) is None:
+                options["steps"] = steps
+            schedule = optim.schedules.SCHEDULES[config.named("schedule")](**options)
+        make = optim.OPTIMIZERS[config.named("optimizer")]
+        optimizer = make(**config.optimizer.options("name"), schedule=schedule)
+        for wrapper in config.wrappers:
+            optimizer = optim.WRAPPERS[wrapper.name](optimizer, **wrapper.options("name"))  # type: ignore[attr-defined]
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"[optimizer], [schedule] or [wrappers]: {error}") from error
+    return optimizer

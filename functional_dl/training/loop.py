@@ -5,17 +5,17 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from functional_dl.config import Config
-from functional_dl.optim import State
 from functional_dl.training.experiment import Experiment
 from functional_dl.training.run_folder import RunFolder
 from functional_dl.training.snapshots import SnapshotError, restore, store
-from functional_dl.training.step import train_step
+from functional_dl.training.step import Training, network_step
 
 __all__ = ["Outcome", "evaluate", "resume_point", "train"]
 
@@ -32,48 +32,54 @@ class Outcome(NamedTuple):
       seconds_per_step: median over the stretches between two reports, ``None`` before there is one.
     """
 
-    state: State
+    state: Training
     finished: bool
     evaluations: list[dict[str, Any]]
     seconds_per_step: float | None
 
 
-def evaluate(loss: Callable[..., Any], params: Any, data: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
-    """Means of the loss and its metrics over all examples, in portions."""
+def evaluate(loss: Callable[..., Any], data: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
+    """Means of ``loss(inputs, targets) -> (scalar, metrics)`` over all examples, in portions."""
     inputs, targets = data
     totals: dict[str, float] = {}
     for start in range(0, len(inputs), EVALUATION_BATCH):
         part = slice(start, start + EVALUATION_BATCH)
-        value, extra = loss(params, inputs[part], targets[part])
+        value, extra = loss(inputs[part], targets[part])
         for name, x in {"loss": value, **extra}.items():
             totals[name] = totals.get(name, 0.0) + float(x) * len(inputs[part])
     return {name: total / len(inputs) for name, total in totals.items()}
 
 
-def resume_point(run: RunFolder, experiment: Experiment, config: Config) -> State:
+def _stored(training: Training) -> dict[str, Any]:
+    """What a snapshot holds: everything by the user's own paths; the key comes from the seed."""
+    return {**training.optimizer.unpacked(), "network": training.network, "batches": training.steps}
+
+
+def resume_point(run: RunFolder, experiment: Experiment, config: Config) -> Training:
     """Restore state and sampler from a run's snapshot; drop metrics written after it.
 
     Raises:
       SnapshotError: there is none, or it does not fit the config.
     """
-    like = jax.eval_shape(lambda: experiment.start(config.seed))
-    like = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), like)
-    state, facts = restore(run.snapshot, like)
+    first = experiment.start(config.seed)
+    tree, facts = restore(run.snapshot, _stored(first))
     if facts.get("batch") != config.training.batch or facts.get("seed") != config.seed:
         raise SnapshotError(
             f"{run.snapshot} was made with batch {facts.get('batch')} and seed {facts.get('seed')}; the config has "
             f"batch {config.training.batch} and seed {config.seed}, with which it would not go on as it was"
         )
     experiment.sampler.epoch, experiment.sampler.position = int(facts["epoch"]), int(facts["position"])
-    run.rewind(int(state.step))
-    return jax.tree.map(jax.numpy.asarray, state)
+    steps = jax.numpy.asarray(tree["batches"])
+    run.rewind(int(steps))
+    network = jax.tree.map(jax.numpy.asarray, tree["network"])
+    return Training(first.optimizer.packed_again(tree), network, first.key, steps)
 
 
 def train(
     experiment: Experiment,
     config: Config,
     run: RunFolder,
-    state: State,
+    state: Training,
     progress: Callable[[int, float, float], None],
     stopping: Callable[[], bool],
 ) -> Outcome:
@@ -86,18 +92,19 @@ def train(
       progress: called with (step, loss, examples per second) at every report.
       stopping: asked after each step.
     """
-    step = train_step(experiment.loss, experiment.optimizer, has_aux=True, memory=config.memory.plan)
-    measure = jax.jit(experiment.loss)
+    step = network_step(experiment.objective.train, experiment.optimizer, memory=config.memory.plan)
+    measure = jax.jit(experiment.objective.evaluate)
+    result = jax.jit(experiment.optimizer.result)
     sampler, every = experiment.sampler, config.training.log_every
     evaluations = [line for line in run.read() if "test" in line]
     paces: list[float] = []
-    done = int(state.step)
+    done = int(state.steps)
     since, clock = done, time.perf_counter()
     fresh = True  # the first stretch holds the compilation and is no measure of pace
 
     def save() -> None:
         facts = {**sampler.state(), "batch": config.training.batch}
-        store(run.snapshot, state, facts)
+        store(run.snapshot, _stored(state), facts)
 
     while done < experiment.steps:
         state, metrics = step(state, experiment.batch(next(sampler)))
@@ -114,11 +121,12 @@ def train(
             since, clock, fresh = done, now, False
         stop = stopping()
         if sampler.position == 0 and not stop:
+            tested = partial(measure, result(state.optimizer), state.network)
             summary: dict[str, Any] = {
                 "step": done,
                 "epoch": sampler.epoch,
-                "train": evaluate(measure, state.params, experiment.data.train),
-                "test": evaluate(measure, state.params, experiment.data.test),
+                "train": evaluate(tested, experiment.data.train),
+                "test": evaluate(tested, experiment.data.test),
             }
             run.append(summary)
             evaluations.append(summary)

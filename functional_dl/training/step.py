@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from functional_dl.autodiff.transforms import value_and_grad
+from functional_dl.nn import Network
 from functional_dl.optim import Optimizer, State
 from functional_dl.trees import global_norm
 
-__all__ = ["train_step"]
+__all__ = ["Training", "begin", "network_step", "train_step"]
+
+
+class Training(NamedTuple):
+    """All that a training of a network carries from step to step.
+
+    Attributes:
+      optimizer: the optimizer's state, which holds the parameters.
+      network: the network's state, such as batch norm's statistics.
+      key: what each step's random numbers are made from, together with ``steps``.
+      steps: int32, how many batches were seen.
+    """
+
+    optimizer: State
+    network: Any
+    key: jax.Array
+    steps: jax.Array
+
+
+def begin(network: Network, optimizer: Optimizer, seed: int, dtype: Any = None) -> Training:
+    """The first state of a training, everything in it from ``seed``; parameters in ``dtype``, if one is given."""
+    key = jax.random.key(seed)
+    params = network.init(key)
+    if dtype is not None:
+        params = jax.tree.map(lambda x: x.astype(dtype), params)
+    # `init` splits the key into its layers'; the number is far from theirs.
+    return Training(optimizer.init(params), network.state(), jax.random.fold_in(key, 2**31), jnp.zeros((), jnp.int32))
 
 
 def train_step(
@@ -21,7 +49,7 @@ def train_step(
 
     Args:
       loss: ``loss(params, *batch) -> scalar``, or with ``has_aux`` a pair of it and a dict of further metrics.
-      optimizer: whose ``update`` makes the new state.
+      optimizer: whose ``update`` makes the new state, from the gradient at its ``eval_params``.
       has_aux: whether ``loss`` returns such a pair.
       memory: what is kept of the forward for the backward, as in `functional_dl.value_and_grad`: ``"auto"``,
         ``"keep"``, ``"least"``, or the bytes that intermediates may take.
@@ -40,18 +68,63 @@ def train_step(
       >>> print(state.params, metrics["loss"])
       [0.5 0.5] 1.0
     """
-    slope = value_and_grad(loss, has_aux=has_aux, memory=memory)
+
+    def with_metrics(params: Any, *batch: Any) -> tuple[Any, Any]:
+        return loss(params, *batch) if has_aux else (loss(params, *batch), {})
+
+    move = _mover(with_metrics, optimizer, memory)
 
     def step(state: State, batch: tuple[Any, ...]) -> tuple[State, dict[str, Any]]:
-        value, grads = slope(state.params, *batch)
-        value, extra = value if has_aux else (value, {})
-        new = optimizer.update(state, grads)
-        change = jax.tree.map(lambda a, b: a - b, new.params, state.params)
-        metrics = {
-            "loss": value,
-            "gradient_norm": global_norm(grads),
-            "update_ratio": global_norm(change) / global_norm(state.params),
-        }
+        new, metrics, extra = move(state, *batch)
         return new, {**metrics, **extra}
 
     return jax.jit(step, donate_argnums=0)
+
+
+def network_step(
+    loss: Callable[..., Any], optimizer: Optimizer, memory: str | int = "auto"
+) -> Callable[[Training, tuple[Any, ...]], tuple[Training, dict[str, Any]]]:
+    """Compile ``(training, batch) -> (training, metrics)`` for a network that has a state or draws random numbers.
+
+    Args:
+      loss: ``loss(params, network_state, key, *batch) -> (scalar, (new network_state, metrics))``; the key is this
+        step's own.
+      optimizer, memory: as of `train_step`, whose metrics it also gives.
+    """
+    move = _mover(loss, optimizer, memory)
+
+    def step(training: Training, batch: tuple[Any, ...]) -> tuple[Training, dict[str, Any]]:
+        key = jax.random.fold_in(training.key, training.steps)
+        state, metrics, (network, extra) = move(training.optimizer, training.network, key, *batch)
+        return Training(state, network, training.key, training.steps + 1), {**metrics, **extra}
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def _mover(loss: Callable[..., Any], optimizer: Optimizer, memory: str | int) -> Callable[..., Any]:
+    """``(state, *args) -> (new state, metrics, what the loss gave besides)``."""
+
+    def scaled(params: Any, factor: Any, *args: Any) -> tuple[Any, Any]:
+        value, extra = loss(params, *args)
+        return (value if factor is None else value * factor), (value, extra)
+
+    slope = value_and_grad(scaled, has_aux=True, memory=memory)
+
+    def move(state: State, *args: Any) -> tuple[State, dict[str, Any], Any]:
+        factor = None if optimizer.loss_scale is None else optimizer.loss_scale(state)
+        (_, (value, extra)), grads = slope(optimizer.eval_params(state), factor, *args)
+        # Laid out once, so that norms and wrappers cost a kernel for each array, not for each leaf.
+        packed = state.layout.pack(grads, own_types=True)
+        new = optimizer.update(state, packed)
+        wide = (
+            jax.tree.map(lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), s.packed) for s in (new, state)
+        )
+        change = jax.tree.map(jnp.subtract, *wide)
+        metrics = {
+            "loss": value,
+            "gradient_norm": global_norm(packed) / (1 if factor is None else factor),
+            "update_ratio": global_norm(change) / global_norm(state.packed),
+        }
+        return new, metrics, extra
+
+    return move
