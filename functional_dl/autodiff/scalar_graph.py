@@ -65,15 +65,12 @@ class ScalarGraph:
         return self.inputs[-1]
 
     def node(self, value: float, slopes: Mapping[int, float], name: str = "", layer: int = 0) -> int:
-        """A new number computed from others.
+        """A new number computed from others; returns the node j.
 
         Args:
           value: y(j).
           slopes: z(i, j) = ∂y(j)/∂y(i) by i, the nodes that it is computed from.
           name, layer: for pictures; it stands in a later layer anyway if need be.
-
-        Returns:
-          The node j.
 
         Raises:
           ValueError: it is computed from what is not in the graph.
@@ -129,11 +126,13 @@ def scalar_graph(fun: Callable[..., Any], *args: Any, most_nodes: int = 2000) ->
 
     Example:
       >>> import jax.numpy as jnp
-      >>> graph = scalar_graph(lambda x: jnp.sin(x[0]) * x[1], jnp.array([0.0, 3.0]))
-      >>> [node.name for node in graph.nodes if node.name in ("x[0]", "x[1]", "sin", "mul")]
-      ['x[0]', 'x[1]', 'sin', 'mul']
-      >>> graph.successors[graph.outputs[0] - 1]
-      {}
+      >>> graph = scalar_graph(lambda w, x: jnp.maximum(w @ x, 0), jnp.eye(2), jnp.array([2.0, -3.0]))
+      >>> [node.name for node in graph.nodes[:6]]
+      ['x0[0,0]', 'x0[0,1]', 'x0[1,0]', 'x0[1,1]', 'x1[0]', 'x1[1]']
+      >>> [(graph.nodes[j].name, z) for j, z in graph.successors[1].items()]  # ∂(w @ x)[0] / ∂w[0,1]
+      [('dot_general[0]', -3.0)]
+      >>> [(graph.nodes[j].name, graph.nodes[j].value) for j in graph.outputs]
+      [('max[0]', 2.0), ('max[1]', 0.0)]
     """
     leaves, tree = tree_flatten(args)
     for x in leaves:

@@ -72,7 +72,7 @@ BOUNDS: dict[str, Any] = {
     **dict.fromkeys(["warmup", "start"], Natural),
     **dict.fromkeys(["split_seed", "seed"], Seed),
     "characters": Annotated[int, Field(ge=10_000)],
-    "activation": _one_of([*nn.activations.ACTIVATIONS, "maxout"]),
+    "activation": _one_of([*nn.activations.ACTIVATIONS, "parametric_relu", "maxout"]),
     "init": _one_of(list(nn.initializers.INITIALIZERS)),
 }  # fmt: skip
 

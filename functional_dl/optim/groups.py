@@ -63,7 +63,7 @@ def groups(optimizers: Mapping[str, Optimizer], patterns: Mapping[str, str] | No
 
     Raises:
       ValueError: the names of the patterns are others, or an optimizer of a group scales the loss, of which there is
-        one: scale it outside, ``scale_loss(groups(...))``.
+        one: scale it outside, ``scale_loss(groups(...))``; or at ``init``, if a name in the state is of two groups.
       TreeError: at ``init``, if a leaf fits no pattern, or a pattern has no leaf.
 
     Example:
@@ -137,7 +137,9 @@ def groups(optimizers: Mapping[str, Optimizer], patterns: Mapping[str, str] | No
 
     def merge(layout: Layout, step: Any, states: Mapping[str, State]) -> State:
         pieces = [(part, states[part.name]) for part in parts(layout)]
-        slots, hyperparameters, remembered = {}, {}, {}
+        slots: dict[str, Packed] = {}
+        hyperparameters: dict[str, Any] = {}
+        remembered: dict[str, Any] = {}
         for part, state in pieces:
             for name, slot in state.slots.items():
                 slots[f"{part.name}/{name}"] = whole(layout, [(part, slot)])
@@ -158,12 +160,14 @@ def groups(optimizers: Mapping[str, Optimizer], patterns: Mapping[str, str] | No
         for name, optimizer in optimizers.items():
             members = tuple(i for i, n in enumerate(names) if n == name)
             if not members:
-                raise TreeError(
-                    f"groups: the pattern {patterns[name]} of {name} has no leaf of {', '.join(paths[:5])}."
-                )
+                there = ", ".join(paths[:5])
+                raise TreeError(f"groups: the pattern {patterns[name]} of {name} has no leaf of {there}.")
             states[name] = optimizer.init(masked(leaves, tree, members), apart=apart, storage=storage)
             for group in states[name].layout.groups:
                 merged.append(replace(group, members=tuple(members[m] for m in group.members)))
+            for key in (*states[name].hyperparameters, *states[name].scalars, *states[name].slots):
+                if owner(f"{name}/{key}") != name:
+                    raise ValueError(f"groups: {name}/{key} would be of both {name} and {owner(f'{name}/{key}')}.")
         return merge(Layout(tuple(merged), tree), jnp.zeros((), jnp.int32), states)
 
     def update(state: State, grads: Any) -> State:

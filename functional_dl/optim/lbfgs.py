@@ -36,14 +36,14 @@ def lbfgs(
     H ← VᵀHV + ρ s sᵀ with V = I − ρ y sᵀ and ρ = 1/(yᵀs), for all pairs in turn, from H = γI with γ = sᵀy/yᵀy of the
     last.  For a loss that is the same at every step: full batches, nothing dropped.
 
-    An update takes one gradient, at the trial point x + α p, which is ``eval_params(state)``; ``state.params`` is x, the
-    last point accepted.  With φ(α) = f(x + α p), α is accepted by slopes alone (Hager & Zhang 2005, eq. 4.1, the
+    An update takes one gradient, at the trial point x + α p, which is ``eval_params(state)``; ``state.params`` is x,
+    the last point accepted.  With φ(α) = f(x + α p), α is accepted by slopes alone (Hager & Zhang 2005, eq. 4.1, the
     approximate Wolfe conditions)::
 
         (2δ − 1) φ'(0) ≥ φ'(α) ≥ σ φ'(0)
 
-    Steeper upwards, or NaN or infinite, is too far; steeper downwards is not far enough.  The next trial is where a line
-    through two slopes crosses zero: those at 0 and α, two to ten times as far, until one was too far; then those at the
+    Steeper upwards, or NaN or infinite, is too far; steeper downwards is not far enough.  The next trial is where a
+    line through two slopes crosses zero: those at 0 and α, two to ten times as far, until one was too far; then those at the
     ends of the bracket or, every other time, its middle.  After ``trials`` in vain the farthest that was not far
     enough is taken, and if there is none the search begins again along −g without any pairs, as where p does not
     descend.  Pairs without positive curvature are left out.  The loss itself is never looked at: on the far side of a
@@ -140,7 +140,11 @@ def lbfgs(
         slots = {name: like(state.slots[name], vector) for name, vector in kept.items()}
         return state.advance(like(state.packed, at), slots, **search._asdict(), rho=rho, gamma=gamma, newest=newest)
 
-    optimizer = Optimizer(init, update, eval_params)
+    def rates(state: State) -> tuple[Any, ...]:
+        # A trial is no step: decay beside the gradient would move x under the search.
+        raise KeyError("lbfgs has no rate to decay by: decay belongs into its loss.")
+
+    optimizer = Optimizer(init, update, eval_params, rates=rates)
     if schedule is None:
         return optimizer
     return scheduled(optimizer, **(schedule if isinstance(schedule, Mapping) else {"learning_rate": schedule}))

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
 import jax
 
 from functional_dl.optim.layout import Group
-from functional_dl.optim.optimizer import Apart, Optimizer, State, Storage
+from functional_dl.optim.optimizer import Optimizer
+from functional_dl.optim.schedules import Schedule
+from functional_dl.optim.wrapping import scheduled, wrapped
 
 __all__ = [
     "Choice",
-    "apart_by",
     "as_matrices",
     "hidden",
     "in_scanned_blocks",
     "is_matrix",
     "is_scanned",
     "matrix_shape",
+    "of_matrices",
 ]
 
 Choice = Callable[[str, Any], bool]
@@ -57,7 +59,7 @@ def is_matrix(path: str, leaf: Any, chosen: Choice, scanned: Choice) -> bool:
 
 
 def is_scanned(group: Group, scanned: Choice) -> bool:
-    """Whether the leaves of a group, which `apart_by` has kept from others, have a first axis of layers."""
+    """Whether the leaves of a group, which `of_matrices` has kept from others, have a first axis of layers."""
     return scanned(group.paths[0], jax.ShapeDtypeStruct(group.shapes[0], group.dtypes[0]))
 
 
@@ -81,13 +83,15 @@ def as_matrices(x: Any, layers: bool) -> Any:
     return x.reshape(*lead, *matrix_shape(x.shape[len(lead) :]))
 
 
-def apart_by(optimizer: Optimizer, matrices: Choice, scanned: Choice) -> Optimizer:
-    """Keep leaves with an axis of layers apart from those without: a kernel over time may have the same shape."""
+def of_matrices(
+    optimizer: Optimizer, matrices: Choice, scanned: Choice, schedule: Schedule | Mapping[str, Schedule] | None
+) -> Optimizer:
+    """Matrices with an axis of layers lie apart from those without: a kernel over time may have the same shape."""
 
-    def init(params: Any, apart: Apart = lambda path, leaf: None, storage: Storage = lambda dtype: dtype) -> State:
-        def both(path: str, leaf: Any) -> Any:
-            return apart(path, leaf), is_matrix(path, leaf, matrices, scanned) and bool(scanned(path, leaf))
+    def apart(path: str, leaf: Any) -> bool:
+        return is_matrix(path, leaf, matrices, scanned) and bool(scanned(path, leaf))
 
-        return optimizer.init(params, apart=both, storage=storage)
-
-    return optimizer._replace(init=init)
+    made = wrapped(optimizer, optimizer.update, apart=apart)
+    if schedule is None:
+        return made
+    return scheduled(made, **(schedule if isinstance(schedule, Mapping) else {"learning_rate": schedule}))

@@ -9,8 +9,16 @@ import jax.numpy as jnp
 
 from functional_dl.optim.adam import first_and_second
 from functional_dl.optim.layout import Group
-from functional_dl.optim.matrices import Choice, apart_by, as_matrices, hidden, in_scanned_blocks, is_matrix, is_scanned
-from functional_dl.optim.optimizer import Optimizer
+from functional_dl.optim.matrices import (
+    Choice,
+    as_matrices,
+    hidden,
+    in_scanned_blocks,
+    is_matrix,
+    is_scanned,
+    of_matrices,
+)
+from functional_dl.optim.optimizer import Optimizer, State
 from functional_dl.optim.pointwise import Now, by_group, convention_of
 from functional_dl.optim.schedules import Schedule
 
@@ -18,8 +26,8 @@ __all__ = ["muon", "newton_schulz"]
 
 Convention = Literal["jordan", "moonlight"]
 
-# Jordan's coefficients: the slope at 0 is as steep as it gets while [0, 1] is still mapped into about [0.7, 1.2] in five
-# steps.  The fixed point is not 1, on purpose: small singular values come up sooner.
+# Jordan's coefficients: the slope at 0 is as steep as it gets while five steps map [0.01, 1] into about [0.7, 1.2].
+# The fixed point is not 1, on purpose: small singular values come up sooner.
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
 
@@ -70,7 +78,7 @@ def muon(
     steps: int = 5,
     bfloat16: bool = False,
 ) -> Optimizer:
-    """V = μ V + G;  W −= a (s · NewtonSchulz(G + μ V) + λ W)  for hidden matrices (Jordan et al. 2024); others by AdamW.
+    """V = μ V + G;  W −= a (s · NewtonSchulz(G + μ V) + λ W)  for hidden matrices, AdamW for others (Jordan et al. 2024).
 
     s = √max(1, outputs/inputs).  Jordan writes rows/columns, as PyTorch keeps a kernel as (outputs, inputs); here it is
     (inputs, outputs).  Kernels of convolutions count as (window · inputs, outputs), fused ones such as ``qkv`` as one
@@ -88,9 +96,9 @@ def muon(
       schedule: of the learning rate, or a dict by hyperparameter.
       convention: ``"moonlight"`` takes s = 0.2 √max(inputs, outputs), with which steps have the size of Adam's and both
         share a rate (Liu et al. 2025, eq. 4).
-      matrices: ``matrices(path, leaf)``: which leaves of two axes and more count as hidden matrices.  By default all but
-        ``…/table`` and ``…head/…``, the names of tables and output layers in `functional_dl.nn`.  The output layer of
-        an `nn.mlp` is ``dense_<n>`` and counts as hidden unless this says otherwise.
+      matrices: ``matrices(path, leaf)``: which leaves of two axes and more count as hidden matrices.  By default all
+        but ``…/table`` and ``…head/…``, the names of tables and output layers in `functional_dl.nn`.  The output layer
+        of an `nn.mlp` is ``dense_<n>`` and counts as hidden unless this says otherwise.
       scanned: ``scanned(path, leaf)``: which leaves have a first axis of layers, each a matrix of its own; by default
         ``blocks/…`` without a number after it.
       steps: of Newton–Schulz.
@@ -103,7 +111,7 @@ def muon(
       >>> state = optimizer.update(state, {"kernel": jnp.array([[5.0, 0.0], [0.0, 1.0]]), "bias": jnp.ones(2)})
       >>> print(jnp.round(state.params["kernel"], 2))
       [[-0.07  0.  ]
-       [ 0.   -0.11]]
+       [ 0.   -0.08]]
     """
     moonlight = convention_of("muon", convention, ("jordan", "moonlight")) == "moonlight"
 
@@ -112,6 +120,14 @@ def muon(
 
     def stacked(path: str, leaf: Any) -> bool:
         return is_matrix(path, leaf, matrices, scanned)
+
+    def adam_rate(h: Mapping[str, Any]) -> Any:
+        follows = "adam_learning_rate_factor" not in h
+        return h["adam_learning_rate"] * (h.get("learning_rate_factor", 1.0) if follows else 1.0)
+
+    def rates(state: State) -> tuple[Any, ...]:
+        h = state.hyperparameters
+        return tuple(h["learning_rate"] if g.kind == "stack" else adam_rate(h) for g in state.layout.groups)
 
     def start(w: Any, group: Group) -> dict[str, Any]:
         return {"momentum": jnp.zeros_like(w)} if group.kind == "stack" else first_and_second(w, group)
@@ -129,8 +145,7 @@ def muon(
         if now.group.kind == "stack":
             return orthogonal(now, w, g, moments)
         h, b1, b2 = now.h, now.h["adam_beta_1"], now.h["adam_beta_2"]
-        follows = "adam_learning_rate_factor" not in h
-        a = h["adam_learning_rate"] * (h.get("learning_rate_factor", 1.0) if follows else 1.0)
+        a = adam_rate(h)
         m = b1 * moments["first"] + (1 - b1) * g
         v = b2 * moments["second"] + (1 - b2) * g * g
         step = m / (1 - b1**now.t) / (jnp.sqrt(v / (1 - b2**now.t)) + h["adam_epsilon"])
@@ -147,4 +162,5 @@ def muon(
         "adam_epsilon": default(adam_epsilon, 1e-10, 1e-8),
         "adam_weight_decay": default(adam_weight_decay, 0.0, 0.1),
     }
-    return apart_by(by_group(start, move, hyperparameters, schedule, stacked), matrices, scanned)
+    made = by_group(start, move, hyperparameters, stacked=stacked)._replace(rates=rates)
+    return of_matrices(made, matrices, scanned, schedule)

@@ -32,8 +32,8 @@ def master_weights(optimizer: Optimizer) -> Optimizer:
       >>> state = optimizer.init(jnp.ones(1, jnp.bfloat16))
       >>> for _ in range(8):
       ...     state = optimizer.update(state, jnp.ones(1, jnp.bfloat16))
-      >>> print(state.packed.arrays, state.params)
-      (Array([0.99200004], dtype=float32),) [0.992188]
+      >>> print(state.params, state.packed.arrays[0].dtype)
+      [0.992188] float32
     """
     return wrapped(optimizer, optimizer.update, storage=lambda dtype: jnp.promote_types(dtype, jnp.float32))
 

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from functional_dl.optim.layout import Group
 from functional_dl.optim.narrow import as_stored, is_narrow
-from functional_dl.optim.optimizer import Optimizer
+from functional_dl.optim.optimizer import Optimizer, State
 from functional_dl.optim.pointwise import Now, by_group
 from functional_dl.optim.schedules import Schedule
+from functional_dl.optim.wrapping import scheduled
 
 __all__ = ["schedule_free_adamw", "schedule_free_sgd"]
 
@@ -66,9 +67,9 @@ def schedule_free_adamw(
 ) -> Optimizer:
     """A = β₂A + (1 − β₂)g(y)²;  z −= γ_t (g/(√A + ε) + λ y);  x = (1 − c_t) x + c_t z  (Defazio et al. 2024, alg. 1).
 
-    y = (1 − β₁) z + β₁ x;  γ_t = γ √(1 − β₂ᵗ) min(1, t/warmup);  c_t = γ_t² / Σ_{i ≤ t} γ_i².  ``state.params`` is x, to
-    test and to ship; the gradient is to be taken at ``eval_params(state)``, which is y.  Statistics of batch norm belong
-    to y: renew them at x before testing.
+    y = (1 − β₁) z + β₁ x;  γ_t = γ √(1 − β₂ᵗ) min(1, t/warmup);  c_t = γ_t² / Σ_{i ≤ t} γ_i².  ``state.params``
+    is x, to test and to ship; the gradient is to be taken at ``eval_params(state)``, which is y.  Statistics of batch
+    norm are then those of y: renew them at x before testing.
 
     Args:
       learning_rate: γ.
@@ -136,7 +137,16 @@ def _schedule_free(
         x = x + c * (z - x)
         if "rest" not in moments:
             return x, {**new, "z": z}
-        stored = as_stored(x, now.group.dtype)
+        # What wrappers widen for one step is stored like this afterwards.
+        stored = as_stored(x, now.group.dtypes[0])
         return stored, {**new, "z": z, "rest": x - stored}
 
-    return by_group(start, move, hyperparameters, schedule, look=look, tick=tick, remembered={"weight_sum": 0.0})
+    def rates(state: State) -> tuple[Any, ...]:
+        t = jnp.asarray(state.step + 1, jnp.float32)
+        return (rate(state.hyperparameters, t),) * len(state.layout.groups)
+
+    made = by_group(start, move, hyperparameters, look=look, tick=tick, remembered={"weight_sum": 0.0})
+    made = made._replace(rates=rates)
+    if schedule is None:
+        return made
+    return scheduled(made, **(schedule if isinstance(schedule, Mapping) else {"learning_rate": schedule}))

@@ -12,12 +12,12 @@ from functional_dl.optim.adam import first_and_second
 from functional_dl.optim.layout import Group
 from functional_dl.optim.matrices import (
     Choice,
-    apart_by,
     as_matrices,
     in_scanned_blocks,
     is_matrix,
     is_scanned,
     matrix_shape,
+    of_matrices,
 )
 from functional_dl.optim.optimizer import Optimizer
 from functional_dl.optim.pointwise import Now, by_group
@@ -27,6 +27,9 @@ __all__ = ["soap"]
 
 # Bases lose their orthogonality in the fast products of accelerators, TF32's 10 bits.
 EXACT = jax.lax.Precision.HIGHEST
+
+
+SIDES = ("left", "right")
 
 
 def _times(*factors: Any) -> Any:
@@ -71,10 +74,10 @@ def soap(
     (1 − β₁) G, of which F̂' = √(1 − β₂ᵗ)/(1 − β₁ᵗ) Q_Lᵀ F Q_R;  A = β₂ A + (1 − β₂) G'².  Everything that has no two
     axes moves by Adam.  Kernels of convolutions count as (window · inputs, outputs).
 
-    As in the authors' implementation the very first step moves nothing: its gradient makes the first bases, in which no
-    later step could be judged by a gradient they were made from; t counts from the second.  Bases are new after steps
-    1, 1 + f, 1 + 2 f, …, by one power iteration and QR each; the entries of A go along with the columns of the bases,
-    which are put in the order of their eigenvalues.
+    As in the authors' implementation the very first step moves nothing, not even by Adam: its gradient makes the first
+    L, R and, by an eigendecomposition, bases, so that no gradient is seen in a basis made from it.  t counts from the
+    second.  Bases are new after steps 1 + f, 1 + 2 f, …, by one power iteration and QR; A goes along where columns of a
+    basis are put in the order of their eigenvalues.
 
     Args:
       learning_rate: a.
@@ -84,8 +87,8 @@ def soap(
       weight_decay: λ, decoupled.
       schedule: of the learning rate, or a dict by hyperparameter.
       frequency: f, steps from one basis to the next.
-      largest: a side with more entries than this has no basis and stays as it is (section 4.3's one-sided SOAP); a matrix
-        with two such sides moves by Adam.
+      largest: a side with more entries than this stays as it is, without a basis; a matrix with two such sides moves
+        by Adam.
       matrices: ``matrices(path, leaf)``: which leaves of two axes and more are turned; others move by Adam.
       scanned: ``scanned(path, leaf)``: which leaves have a first axis of layers, as of `muon`.
     """
@@ -99,21 +102,20 @@ def soap(
 
     def start(w: Any, group: Group) -> dict[str, Any]:
         moments = first_and_second(w, group)
-        if group.kind == "stack":
-            x = as_matrices(w, is_scanned(group, scanned))
-            has = sides(group.shapes[0], is_scanned(group, scanned))
-            for name, size, there in zip(("left", "right"), x.shape[-2:], has, strict=True):
-                if there:
-                    moments[name] = jnp.zeros((*x.shape[:-2], size, size), x.dtype)
-                    moments[f"{name}_basis"] = (
-                        jnp.zeros_like(moments[name]) + jnp.eye(size, dtype=x.dtype)[(None,) * (x.ndim - 2)]
-                    )
+        if group.kind != "stack":
+            return moments
+        layers = is_scanned(group, scanned)
+        x, turned = as_matrices(w, layers), sides(group.shapes[0], layers)
+        for name, size, there in zip(SIDES, x.shape[-2:], turned, strict=True):
+            if there:
+                square = (*x.shape[:-2], size, size)
+                moments[name] = jnp.zeros(square, w.dtype)
+                moments[f"{name}_basis"] = jnp.array(jnp.broadcast_to(jnp.eye(size, dtype=w.dtype), square))
         return moments
 
     def bases(now: Now, moments: dict[str, Any], second: Any) -> dict[str, Any]:
         """The bases for the next step and, ordered like their columns, A."""
-        names = [name for name in ("left", "right") if name in moments]
-        axes = {"left": -2, "right": -1}
+        names = [name for name in SIDES if name in moments]
 
         def keep(held: Any) -> Any:
             return held
@@ -127,7 +129,8 @@ def soap(
             new = {}
             for name in names:
                 new[name], order = _refreshed(moments[name], own[name])
-                a = jnp.take_along_axis(a, jnp.expand_dims(order, -1 if axes[name] == -2 else -2), axes[name])
+                rows = name == "left"
+                a = jnp.take_along_axis(a, jnp.expand_dims(order, -1 if rows else -2), -2 if rows else -1)
             return new, a
 
         t = now.t.astype(jnp.int32)
@@ -170,4 +173,4 @@ def soap(
         "epsilon": epsilon,
         "weight_decay": weight_decay,
     }
-    return apart_by(by_group(start, move, hyperparameters, schedule, stacked), matrices, scanned)
+    return of_matrices(by_group(start, move, hyperparameters, stacked=stacked), matrices, scanned, schedule)

@@ -48,11 +48,10 @@ def decay_weights(optimizer: Optimizer, amount: float, mask: Mask = "*", coupled
 
         def change(state: State, packed: Packed) -> Packed:
             at = optimizer.eval_params(state.on(state.layout.unrounded()))
+            weights, amount = state.layout.pack(at, own_types=True), state.hyperparameters["coupled_decay"]
             arrays = [
-                (wide(g) + state.hyperparameters["coupled_decay"] * wide(w)).astype(g.dtype)
-                if holds(mask, group)
-                else g
-                for group, g, w in zip(state.layout.groups, packed.arrays, state.layout.pack(at).arrays, strict=True)
+                (wide(g) + amount * wide(w)).astype(g.dtype) if holds(mask, group) else g
+                for group, g, w in zip(state.layout.groups, packed.arrays, weights.arrays, strict=True)
             ]
             return replace(packed, arrays=tuple(arrays))
 
@@ -74,9 +73,7 @@ def decay_weights(optimizer: Optimizer, amount: float, mask: Mask = "*", coupled
         try:
             optimizer.rates(state)
         except KeyError as error:
-            raise KeyError(
-                "decay_weights: this optimizer has no learning_rate to decay with; take coupled=True"
-            ) from error
+            raise KeyError("decay_weights: this optimizer has no learning_rate; take coupled=True") from error
         return state
 
     return made._replace(init=init)

@@ -58,6 +58,15 @@ def test_counts_of_product_units(depth: int, width: int) -> None:
     assert sweep(graph, target).multiplications == width + width**2 * (depth - 1)
 
 
+def test_dead_ends_are_not_followed() -> None:
+    """2⁶⁰ paths that lead elsewhere cost nothing."""
+    graph = product_units(1.0, depth=60)
+    source = graph.inputs[0]
+    beside = graph.node(5.0, {source: 5.0})
+    assert aggregate(graph, source, beside) == (5.0, 1, 0)
+    assert sweep(graph, beside).multiplications == 0
+
+
 @st.composite
 def graphs(draw: Any) -> ScalarGraph:
     """Random acyclic graphs with integer derivatives, null ones among them, so that sums are exact."""

@@ -251,6 +251,27 @@ def test_idx_files_of_all_types(dtype: type, packed: bool, tmp_path: Path) -> No
     np.testing.assert_array_equal(got, array)
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "begins with nothing; due is idx's"),
+        (b"PK\3\4", "begins with 50 4b 03 04"),
+        (bytes([0, 0, 7, 1, 0, 0, 0, 1, 5]), "begins with 00 00 07 01"),
+        (bytes([0, 0, 8, 0, 1]), "0 axes in 5 bytes"),
+        (bytes([0, 0, 8, 2, 0, 0, 0, 1, 0]), "2 axes in 9 bytes"),
+        (bytes([0, 0, 8, 1, 0, 0, 0, 3, 1, 2]), "2 bytes of entries; due are 3"),
+        (bytes([0, 0, 8, 1, 0, 0, 0, 1, 1, 2]), "2 bytes of entries; due are 1"),
+        (bytes([0, 0, 8, 1, 0, 0, 0, 0]), "more than none"),
+        # In 32 bits (2³² − 1)² is 1.
+        (bytes([0, 0, 8, 2]) + b"\xff" * 8 + b"\1", "1 bytes of entries; due are 18446744065119617025"),
+    ],
+)
+def test_what_an_idx_cannot_be(content: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        read_idx(tmp_path / "a")
+
+
 def fashion_folder(folder: Path, packed: bool = True) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(0)
     arrays = {}

@@ -250,7 +250,7 @@ def test_values_and_derivatives(name: str) -> None:
     assert_near(y, case.reference(exact(params), exact(x)), 1e-5)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if "," not in name])
 def test_vmap(name: str) -> None:
     """A population: each member's parameters on its own input."""
     case = CASES[name]

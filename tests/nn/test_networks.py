@@ -67,13 +67,13 @@ def assert_close(found: Any, due: Any, tolerance: float = 2e-4) -> None:
 # Two are left out: that scanned and unrolled ones have the same gradients is seen below.
 @pytest.mark.parametrize("name", [n for n in NETWORKS if n not in {"transformer-scanned", "transformer-llama"}])
 def test_gradient(name: str) -> None:
-    """Our gradient equals JAX's for every parameter, in both modes, at a state that is not the first."""
+    """Our gradient equals JAX's for every parameter, in every mode, at a state that is not the first."""
     network, x, shape = NETWORKS[name]
     params, state = network.init(KEY), network.state()
     if name in STATEFUL:
         state = jax.jit(network.train)(params, x, None, KEY)[1]
-    # The modes of the others are the same thing.
-    modes = (False, True) if name in STATEFUL | RANDOM else (True,)
+    # The others have one mode only, or are evaluated as a network without dropout, here or in their layers' tests.
+    modes = (False, True) if name in {"mlp-all", "cnn-all", "resnet"} else (True,)
     losses = [loss_of(network, x, training) for training in modes]
 
     def gradients(params: Any, state: Any) -> Any:
@@ -149,7 +149,7 @@ def test_half_precision(name: str) -> None:
     y, state = jax.eval_shape(network.train, params, half, None, KEY)
     assert y.dtype == jnp.bfloat16 and jax.eval_shape(network.apply, params, half).dtype == jnp.bfloat16
     assert jax.tree.map(lambda s: s.dtype, state) == jax.tree.map(lambda s: s.dtype, network.state())
-    if name in {"mlp-all", "transformer-llama-scanned"}:
+    if name in {"mlp-all", "gru"}:
         y, grads = jax.jit(lambda p: (network.apply(p, half), fdl.grad(loss_of(network, half, True))(p, None)))(params)
         assert jnp.all(jnp.isfinite(y))
         assert {g.dtype for g in jax.tree.leaves(grads)} == {jnp.dtype(jnp.bfloat16)}
@@ -233,6 +233,15 @@ def test_repeated_layers_draw_apart() -> None:
         assert network.init(KEY) == {} and network.state() == {}
         y, _ = network.train({}, jnp.ones((4000,)), {}, KEY)
         assert abs(float(jnp.mean(y != 0)) - 0.36) < 0.03
+
+
+def test_embeddings_are_dropped() -> None:
+    """Where the blocks add nothing two draws differ by what is dropped of the embedding alone."""
+    network = transformer(**GPT, dropout=0.5)
+    params = network.init(KEY)
+    params["blocks"] = jax.tree.map(jnp.zeros_like, params["blocks"])
+    first, other = (network.train(params, IDS, None, jax.random.key(i))[0] for i in range(2))
+    assert np.any(first != other)
 
 
 @pytest.mark.parametrize("name", ["transformer", "transformer-llama-scanned"])

@@ -21,7 +21,7 @@ def rnn(
     inputs: int,
     outputs: int,
     width: int = 64,
-    cell: str = "gru",
+    cell: Literal["vanilla", "lstm", "gru"] = "gru",
     layers: int = 1,
     bidirectional: bool = False,
     dropout: float = 0.0,

@@ -1,0 +1,197 @@
+"""Optimizer steps over many leaves: compile time, kernels and step time, beside optax and a loop over leaves.
+
+Run: ``python -m benchmarks.optimizers [--repeats N] [--trees 100 400 …] [--optimizers adam …]``; optax comes with the
+extra ``peers``.  On a GPU, ``--bandwidth`` measures an Adam step over a billion parameters against a copy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measure import environment, interleaved, ratio, write
+from functional_dl import nn, optim
+from functional_dl.trees import count
+
+# Ours, and optax's with the same arithmetic.
+OPTIMIZERS: dict[str, tuple[Callable[[], optim.Optimizer], Callable[[], Any]]] = {
+    "adam": (lambda: optim.adam(1e-3), lambda: optax.adam(1e-3)),
+    "adamw": (lambda: optim.adamw(1e-3), lambda: optax.adamw(1e-3, weight_decay=1e-2)),
+    "sgd-momentum": (
+        lambda: optim.sgd(1e-3, momentum=0.9, convention="optax"),
+        lambda: optax.sgd(1e-3, momentum=0.9),
+    ),
+    # lion
+    "muon": (lambda: optim.muon(1e-3), lambda: optax.contrib.muon(1e-3)),
+}
+WIDTHS = (16, 24, 32, 48, 64, 96, 128)
+
+
+def mixed(leaves: int) -> dict[str, Any]:
+    """Half matrices, half vectors, of 49 and 7 shapes."""
+    rng = np.random.default_rng(0)
+    shapes = [tuple(int(w) for w in rng.choice(WIDTHS, 1 if i % 2 else 2)) for i in range(leaves)]
+    return {f"layer_{i:04}": jnp.asarray(rng.normal(size=s), jnp.float32) for i, s in enumerate(shapes)}
+
+
+def resnet_50() -> dict[str, Any]:
+    """The parameters of ResNet-50 for ImageNet."""
+    network = nn.resnet((224, 224, 3), 1000, blocks=(3, 4, 6, 3), width=64, bottleneck=True)
+    return network.init(jax.random.key(0))
+
+
+TREES: dict[str, Callable[[], Any]] = {
+    "100": lambda: mixed(100),
+    "400": lambda: mixed(400),
+    "1000": lambda: mixed(1000),
+    "ResNet-50": resnet_50,
+}
+
+
+def contenders(name: str, params: Any) -> dict[str, tuple[Callable[..., Any], Any]]:
+    """``update(state, grads) -> state`` of each, and its first state, parameters included."""
+    make_ours, make_theirs = OPTIMIZERS[name]
+    ours, theirs = make_ours(), make_theirs()
+
+    def chained(state: Any, grads: Any) -> Any:
+        own, params = state
+        updates, own = theirs.update(grads, own, params)
+        return own, optax.apply_updates(params, updates)
+
+    def fresh() -> Any:
+        return jax.tree.map(jnp.copy, params)
+
+    made: dict[str, tuple[Callable[..., Any], Any]] = {
+        "ours": (ours.update, ours.init(params)),
+        "optax": (chained, (theirs.init(params), fresh())),
+    }
+    if name != "muon":  # its matrices are what lies in a stack
+        leaves, tree = jax.tree.flatten(params)
+        one = [ours.init(jnp.copy(x)) for x in leaves]
+
+        def loop(states: Any, grads: Any) -> Any:
+            return [ours.update(s, g) for s, g in zip(states, tree.flatten_up_to(grads), strict=True)]
+
+        made["per leaf"] = (loop, one)
+    return made
+
+
+def kernels(compiled: Any) -> int:
+    """Fusions, and library calls, in the compiled module."""
+    text = compiled.as_text()
+    return sum(text.count(f" {kind}(") for kind in ("fusion", "custom-call", "dot", "concatenate"))
+
+
+def measure(name: str, tree: str, repeats: int) -> dict[str, Any]:
+    """One row."""
+    params = TREES[tree]()
+    grads = jax.tree.map(lambda x: jnp.asarray(np.random.default_rng(1).normal(size=x.shape), x.dtype), params)
+    row: dict[str, Any] = {"optimizer": name, "tree": tree, "leaves": len(jax.tree.leaves(params))}
+    row["entries"] = count(params)
+    programs, states = {}, {}
+    for who, (update, state) in contenders(name, params).items():
+        start = time.perf_counter()
+        lowered = jax.jit(update, donate_argnums=0).lower(state, grads)
+        traced = time.perf_counter()
+        programs[who], states[who] = lowered.compile(), state
+        row[f"trace_{who}"], row[f"compile_{who}"] = traced - start, time.perf_counter() - traced
+        row[f"kernels_{who}"] = kernels(programs[who])
+
+    def step(who: str) -> Callable[[], Any]:
+        def call() -> None:
+            states[who] = jax.block_until_ready(programs[who](states[who], grads))
+
+        return call
+
+    times = interleaved({who: step(who) for who in programs}, repeats, warm_up=3)
+    for who, found in times.items():
+        row[f"step_{who}"] = statistics.median(found)
+        if who != "ours":
+            row[f"ratio_{who}"] = ratio(times["ours"], found)
+    return row
+
+
+def bandwidth(entries: int, repeats: int) -> dict[str, Any]:
+    """The share of measured memory bandwidth that an Adam step over ``entries`` parameters reaches."""
+    side = 2**13
+    leaves = {f"{i}": jnp.ones((entries // 16 // side, side)) for i in range(16)}
+    optimizer = optim.adam(1e-3)
+    state = optimizer.init(leaves)
+    size = 4 * count(leaves)
+    update = jax.jit(optimizer.update, donate_argnums=0)
+    double = jax.jit(lambda tree: jax.tree.map(lambda x: 2 * x, tree), donate_argnums=0)
+    held = {"adam": state, "copy": leaves}
+    grads = jax.tree.map(jnp.ones_like, leaves)
+
+    def step() -> None:
+        held["adam"] = jax.block_until_ready(update(held["adam"], grads))
+
+    def copy() -> None:
+        held["copy"] = jax.block_until_ready(double(held["copy"]))
+
+    times = interleaved({"adam": step, "copy": copy}, repeats, warm_up=2)
+    # Adam reads w, F, A and g and writes w, F and A; the copy reads and writes once.
+    found = {"adam": 7 * size / statistics.median(times["adam"]), "copy": 2 * size / statistics.median(times["copy"])}
+    return {"entries": count(leaves), **{f"bytes_per_second_{k}": x for k, x in found.items()},
+            "share": found["adam"] / found["copy"]}  # fmt: skip
+
+
+def main() -> None:
+    """Measure every optimizer on every tree, print the table, write the result file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--trees", nargs="+", choices=TREES, default=list(TREES))
+    parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=list(OPTIMIZERS))
+    parser.add_argument("--bandwidth", type=int, default=0, metavar="ENTRIES", help="parameters of one Adam step")
+    chosen = parser.parse_args()
+    console = Console(width=150)
+    table = Table(
+        title=f"one optimizer step, JAX {jax.__version__}, optax {optax.__version__}: ours / optax / per leaf"
+    )
+    for column in (
+        "optimizer",
+        "leaves",
+        "compile, s",
+        "kernels",
+        "step, ms",
+        "step, ours over optax",
+        "over per leaf",
+    ):
+        table.add_column(column, justify="left" if column == "optimizer" else "right")
+    rows = []
+    for name in chosen.optimizers:
+        for tree in chosen.trees:
+            row = measure(name, tree, chosen.repeats)
+            rows.append(row)
+            who = [w for w in ("ours", "optax", "per leaf") if f"step_{w}" in row]
+            ratios = ["{:.2f} [{:.2f}, {:.2f}]".format(*row[f"ratio_{w}"]) for w in who[1:]]
+            table.add_row(
+                name,
+                tree,
+                " / ".join(f"{row[f'compile_{w}']:.2f}" for w in who),
+                " / ".join(f"{row[f'kernels_{w}']}" for w in who),
+                " / ".join(f"{1e3 * row[f'step_{w}']:.2f}" for w in who),
+                *ratios,
+            )
+    console.print(table)
+    options = f"--repeats {chosen.repeats}"
+    if chosen.bandwidth:
+        rows.append(found := bandwidth(chosen.bandwidth, chosen.repeats))
+        console.print(f"Adam over {found['entries']:,} parameters: {found['share']:.0%} of the bandwidth of a copy")
+        options += f" --bandwidth {chosen.bandwidth}"
+    path = write("optimizers", rows, f"python -m benchmarks.optimizers {options}")
+    console.print(f"{environment()}\nwritten to {path}")
+
+
+if __name__ == "__main__":
+    main()
