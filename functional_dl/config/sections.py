@@ -61,20 +61,29 @@ Count = Annotated[int, Field(gt=0)]
 Natural = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
-# What a parameter may be, by its name where its type says too little.
-BOUNDS: dict[str, Any] = {
-    **dict.fromkeys(["test_share"], Share),
-    **dict.fromkeys(["beta_1", "beta_2", "beta_3", "adam_beta_1", "adam_beta_2", "momentum", "rho", "dropout", "decay",
-                     "smoothing"], Fraction),
-    **dict.fromkeys(["learning_rate", "epsilon", "adam_learning_rate", "adam_epsilon", "threshold", "delta", "floor",
-                     "clipping"], Positive),
-    **dict.fromkeys(["weight_decay", "amount"], NonNegative),
-    **dict.fromkeys(["warmup", "start"], Natural),
-    **dict.fromkeys(["split_seed", "seed"], Seed),
-    "characters": Annotated[int, Field(ge=10_000)],
-    "activation": _one_of([*nn.activations.ACTIVATIONS, "parametric_relu", "maxout"]),
-    "init": _one_of(list(nn.initializers.INITIALIZERS)),
+# What a parameter may be, by its type and its name where the type alone says too little.
+BOUNDS: dict[Any, dict[str, Any]] = {
+    float: {
+        **dict.fromkeys(["test_share"], Share),
+        **dict.fromkeys(["beta", "beta_1", "beta_2", "factor_beta", "adam_beta_1", "adam_beta_2", "momentum", "rho",
+                         "dropout", "decay", "smoothing", "warmup"], Fraction),
+        **dict.fromkeys(["learning_rate", "epsilon", "adam_learning_rate", "adam_epsilon", "threshold", "delta",
+                         "limit", "ratio"], Positive),
+        **dict.fromkeys(["weight_decay", "adam_weight_decay", "amount", "initial", "k"], NonNegative),
+        "longest": Annotated[float, Field(gt=0)],
+    },
+    int: {
+        **dict.fromkeys(["warmup", "start"], Natural),
+        **dict.fromkeys(["split_seed", "seed"], Seed),
+        "characters": Annotated[int, Field(ge=10_000)],
+    },
+    str: {
+        "activation": _one_of([*nn.activations.ACTIVATIONS, "parametric_relu", "maxout"]),
+        "init": _one_of(list(nn.initializers.INITIALIZERS)),
+    },
+    bool: {},
 }  # fmt: skip
+FREE = {float: Number, int: Count, str: str, bool: bool}
 
 
 def _kind(name: str, hint: Any) -> Any:
@@ -91,14 +100,8 @@ def _kind(name: str, hint: Any) -> Any:
     if get_origin(hint) is Literal:
         names = get_args(hint)
         return _one_of(names) if all(isinstance(x, str) for x in names) else hint
-    if name in BOUNDS:
-        return BOUNDS[name]
-    if hint is bool or hint is str:
-        return hint
-    if hint is int:
-        return Count
-    if hint is float:
-        return Number
+    if hint in FREE:
+        return BOUNDS[hint].get(name, FREE[hint])
     if get_origin(hint) in (Sequence, tuple, list):
         inner = _kind("", get_args(hint)[0])
         return None if inner is None else tuple[inner, ...]  # type: ignore[valid-type]  # made at run time

@@ -107,8 +107,7 @@ def _target_column(names: list[str], target: str | None, where: str) -> int:
 
 
 def _number(cell: str, name: str, where: str) -> float:
-    # Python reads 1_000 as a number; whoever wrote that into a CSV may have meant something else.
-    if "_" in cell or not is_number(cell):
+    if not is_number(cell):
         came = repr(cell.strip()[:40]) if cell.strip() else "an empty cell"
         raise DataError(
             f"{where}: column {name!r}: {came}; due is a number (fill gaps in, and number texts, beforehand)"

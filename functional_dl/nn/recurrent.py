@@ -133,7 +133,8 @@ def recurrent(cell: Cell, sequence: bool = False, reverse: bool = False, ahead: 
 
     Example:
       >>> import jax, jax.numpy as jnp, functional_dl.nn as nn
-      >>> lower, upper = nn.recurrent(nn.gru_cell(3, 8), sequence=True), nn.recurrent(nn.gru_cell(8, 4))
+      >>> from functional_dl.nn.recurrent import gru_cell, recurrent
+      >>> lower, upper = recurrent(gru_cell(3, 8), sequence=True), recurrent(gru_cell(8, 4))
       >>> network = nn.serial(lower=lower, upper=upper)
       >>> network.apply(network.init(jax.random.key(0)), jnp.ones((2, 5, 3))).shape
       (2, 4)

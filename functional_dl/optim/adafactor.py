@@ -51,8 +51,8 @@ def adafactor(
       scaled: multiply by max(ε₂, RMS(w)); otherwise the steps are absolute.
       smallest_factored: matrices with a shorter side keep all of A; 1, or 128 for optax.
       schedule: of the learning rate, or a dict by hyperparameter.
-      convention: ``"torch"`` adds no ε to g²; its Â is max(R C/max(mean(R), ε), ε²).  ``"optax"`` factors the two longest
-        axes.  ``"keras"`` is as the paper.
+      convention: ``"torch"`` adds no ε to g²; its Â is max(R C/max(mean(R), ε), ε²).  ``"optax"`` factors the two
+        longest axes.  ``"keras"`` is as the paper.
 
     Example:
       >>> import jax.numpy as jnp, functional_dl.optim as optim

@@ -43,8 +43,8 @@ def lbfgs(
         (2δ − 1) φ'(0) ≥ φ'(α) ≥ σ φ'(0)
 
     Steeper upwards, or NaN or infinite, is too far; steeper downwards is not far enough.  The next trial is where a
-    line through two slopes crosses zero: those at 0 and α, two to ten times as far, until one was too far; then those at the
-    ends of the bracket or, every other time, its middle.  After ``trials`` in vain the farthest that was not far
+    line through two slopes crosses zero: those at 0 and α, two to ten times as far, until one was too far; then those
+    at the ends of the bracket or, every other time, its middle.  After ``trials`` in vain the farthest that was not far
     enough is taken, and if there is none the search begins again along −g without any pairs, as where p does not
     descend.  Pairs without positive curvature are left out.  The loss itself is never looked at: on the far side of a
     hill x may be higher than before.

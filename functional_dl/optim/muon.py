@@ -78,7 +78,7 @@ def muon(
     steps: int = 5,
     bfloat16: bool = False,
 ) -> Optimizer:
-    """V = μ V + G;  W −= a (s · NewtonSchulz(G + μ V) + λ W)  for hidden matrices, AdamW for others (Jordan et al. 2024).
+    """V = μ V + G;  W −= a (s · NewtonSchulz(G + μ V) + λ W)  for matrices, AdamW for others (Jordan et al. 2024).
 
     s = √max(1, outputs/inputs).  Jordan writes rows/columns, as PyTorch keeps a kernel as (outputs, inputs); here it is
     (inputs, outputs).  Kernels of convolutions count as (window · inputs, outputs), fused ones such as ``qkv`` as one

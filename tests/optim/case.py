@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 
 from functional_dl import optim
@@ -75,7 +75,7 @@ def pull(params: Any, t: Any) -> Any:
     """A gradient that depends on the leaf's name, the entry, the position and the step, for NumPy and JAX alike."""
 
     def leaf(name: str, w: Any) -> Any:
-        xp = np if isinstance(w, np.ndarray) else jax.numpy
+        xp = np if isinstance(w, np.ndarray | np.generic) else jnp
         place = np.arange(np.size(w), dtype=np.float64).reshape(np.shape(w))
         shift = xp.asarray((0.7 * place + sum(map(ord, name))) % (2 * np.pi), w.dtype)
         return 0.5 * w + xp.sin(0.3 * xp.asarray(t, w.dtype) + shift) + 0.2

@@ -72,6 +72,9 @@ def autoencoder(
       hidden: the widths of layers between the inputs and the code, passed in the other order on the way back.
       tied: whether the decoder's kernels are the encoder's, transposed.
 
+    Raises:
+      ValueError: an unknown activation.
+
     Example:
       >>> import jax, functional_dl.nn as nn
       >>> from functional_dl.trees import name_leaves
@@ -79,6 +82,8 @@ def autoencoder(
       ['decoder_bias', 'encoder_bias', 'kernel']
     """
     sizes = list(itertools.pairwise([inputs, *hidden, code]))
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"autoencoder: unknown activation {activation!r}; known: {', '.join(ACTIVATIONS)}.")
     phi, draw = ACTIVATIONS[activation], INITIALIZERS["glorot_uniform"]
 
     def init_layer(key: Any, n: int, m: int) -> Any:
