@@ -1,6 +1,6 @@
 """Networks as pairs of pure functions over parameter pytrees; this package knows nothing of differentiation."""
 
-from functional_dl.nn import activations, initializers, losses
+from functional_dl.nn import activations, backprop, initializers, losses, shared_weights
 from functional_dl.nn.activations import ACTIVATIONS, maxout, parametric_relu
 from functional_dl.nn.architectures import ARCHITECTURES, autoencoder, cnn, mlp, resnet, rnn, transformer
 from functional_dl.nn.attention import block, rotate, self_attention, swiglu
@@ -28,6 +28,7 @@ __all__ = [
     "activations",
     "autoencoder",
     "average_pool",
+    "backprop",
     "batch_norm",
     "bidirectional",
     "block",
@@ -59,6 +60,7 @@ __all__ = [
     "rotate",
     "self_attention",
     "serial",
+    "shared_weights",
     "swiglu",
     "transformer",
     "transposed_convolution",

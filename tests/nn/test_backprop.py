@@ -261,3 +261,18 @@ def test_wrong_shapes_are_named() -> None:
         shared_weights.tied_autoencoder_gradient(untied, jnp.ones((3, 6)))
     with pytest.raises(ValueError, match="a layer with dense_0, dense_1; due are kernel"):
         shared_weights.tied_autoencoder_gradient(network(2)[1], jnp.ones((3, 6)))
+
+
+@pytest.mark.parametrize(("weight", "ratio"), [(1.0, 0.25), (-0.5, 0.125), (6.0, 1.5)])
+def test_slopes_of_a_chain_of_sigmoids_vanish_or_explode(weight: float, ratio: float) -> None:
+    """∂L/∂h_t = Φ'(a_{t+1}) w ∂L/∂h_{t+1}: with a = 0 everywhere |w|/4 from layer to layer, elsewhere less."""
+
+    def ratios(bias: float, x: float) -> np.ndarray:
+        one = {"kernel": jnp.full((1, 1), weight), "bias": jnp.full(1, bias)}
+        params = {f"dense_{i}": one for i in range(10)}
+        outer = params, jnp.full((1, 1), x), jnp.zeros((1, 1))
+        slopes = np.ravel(backprop.post_activation(*outer, "squared_error", "sigmoid", "sigmoid").slopes)
+        return np.abs(slopes[:-1] / slopes[1:])
+
+    np.testing.assert_allclose(ratios(-weight / 2, 0.5), np.full(10, ratio), rtol=1e-12)
+    assert np.all(ratios(0.3, 0.9) < ratio)

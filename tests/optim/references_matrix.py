@@ -31,7 +31,9 @@ def _newton_schulz(x: np.ndarray) -> np.ndarray:
     return (u * s) @ vt
 
 
-def muon(a: float, mu: float, decay: float, adam: tuple[float, float, float, float, float], moonlight: bool) -> Reference:
+def muon(
+    a: float, mu: float, decay: float, adam: tuple[float, float, float, float, float], moonlight: bool
+) -> Reference:
     """Matrices by momentum that is made orthogonal, other leaves by AdamW (rate, β₁, β₂, ε, λ)."""
     rate, b1, b2, eps, adam_decay = adam
 

@@ -113,6 +113,15 @@ def test_torch_divides_by_a_little_more() -> None:
         optim.clip_by_global_norm(optim.sgd(), 1.0, convention="numpy")  # type: ignore[arg-type]
 
 
+def test_weights_of_zero_can_move() -> None:
+    """A unit without weights counts as one of norm ε."""
+    zero = jax.tree.map(np.zeros_like, PARAMS)
+    found = seen(lambda o: optim.clip_adaptively(o, 0.5, epsilon=0.25), GRADS, zero)
+    due = jax.tree.map(lambda g, w: adaptive(g, w, 0.5, 0.25), GRADS, zero)
+    close(found, due)
+    assert joint(found) > 0.1
+
+
 def test_only_above_the_threshold() -> None:
     found = seen(lambda o: optim.clip_by_global_norm(o, 5.0), np.array([3.0, 0.0]), np.zeros(2))
     np.testing.assert_allclose(found, [3.0, 0.0])
