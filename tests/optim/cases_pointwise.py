@@ -27,7 +27,7 @@ def rates(parabola: float, rosenbrock: float, digits: float, bound: float = 0.1)
     return {
         "parabola": Descent(1e-3, 500, {"learning_rate": parabola}),
         "rosenbrock": Descent(bound, 2000, {"learning_rate": rosenbrock}),
-        "digits": Descent(0.5, 100, {"learning_rate": digits}),
+        "digits": Descent(0.2, 100, {"learning_rate": digits}),
     }
 
 
@@ -53,14 +53,15 @@ CASES: dict[str, Case] = {
     "adagrad": Case(
         lambda: optim.adagrad(A, initial=0.5, epsilon=EPS),
         of(references.adagrad, a=A, eps=EPS, first=0.5, inside=False),
-        **rates(0.5, 0.2, 0.1, 0.05),
+        **rates(0.5, 0.2, 0.3, 0.05),
     ),
     "adagrad-keras": Case(
         lambda: optim.adagrad(A, initial=0.5, epsilon=EPS, convention="keras"),
         of(references.adagrad, a=A, eps=EPS, first=0.5, inside=True),
     ),
     "rmsprop": Case(
-        lambda: optim.rmsprop(A, rho=RHO), of(references.rmsprop, a=A, rho=RHO, eps=0.0), **rates(0.01, 2e-3, 0.01, 0.02)
+        lambda: optim.rmsprop(A, rho=RHO), of(references.rmsprop, a=A, rho=RHO, eps=0.0),
+        **rates(0.01, 2e-3, 0.01, 0.02),
     ),
     "rmsprop-momentum": Case(
         lambda: optim.rmsprop(A, RHO, momentum=B, epsilon=EPS, centered=True),
@@ -88,7 +89,7 @@ CASES: dict[str, Case] = {
         parabola=Descent(1e-3, 500, {}),
         # Its steps are as long as those before: with a rate of 1 it comes into the valley and not to its end.
         rosenbrock=Descent(0.7, 2000, {"rho": 0.95, "epsilon": 1e-6}),
-        digits=Descent(0.5, 100, {}),
+        digits=Descent(0.2, 100, {}),
     ),
     "adadelta-keras": Case(
         lambda: optim.adadelta(A, RHO, EPS, convention="keras"), of(references.adadelta, a=A, rho=RHO, eps=EPS)
@@ -102,7 +103,7 @@ CASES: dict[str, Case] = {
         of(references.adamw, a=A, **MOMENTS, decay=0.125),
         parabola=Descent(1e-3, 500, {"learning_rate": 0.05}),
         rosenbrock=Descent(0.1, 2000, {"learning_rate": 0.02, "weight_decay": 0}),
-        digits=Descent(0.5, 100, {"learning_rate": 0.01, "weight_decay": 0.01}),
+        digits=Descent(0.2, 100, {"learning_rate": 0.01, "weight_decay": 0.01}),
         rests=False,
     ),
     "adamw-paper": Case(
@@ -144,7 +145,7 @@ CASES: dict[str, Case] = {
         of(references.lion, a=A, b1=B, b2=RHO, decay=0.125),
         parabola=Descent(1e-3, 500, {"learning_rate": 0.01}),
         rosenbrock=Descent(0.1, 2000, {"learning_rate": 1e-3, "weight_decay": 0}),
-        digits=Descent(0.5, 100, {"learning_rate": 0.005}),
+        digits=Descent(0.2, 100, {"learning_rate": 0.005}),
         rests=False,
     ),
     "lamb": Case(
@@ -152,7 +153,7 @@ CASES: dict[str, Case] = {
         of(references.lamb, a=A, **MOMENTS, decay=0.125, low=0.5, high=3.0),
         parabola=Descent(1e-3, 500, {"learning_rate": 0.05, "shortest": 0}),
         rosenbrock=Descent(0.1, 2000, {"learning_rate": 0.01, "weight_decay": 0}),
-        digits=Descent(0.5, 100, {"learning_rate": 0.03}),
+        digits=Descent(0.2, 100, {"learning_rate": 0.03}),
         rests=False,
     ),
     "lamb-keras": Case(
@@ -164,7 +165,7 @@ CASES: dict[str, Case] = {
         of(references.adafactor, a=0.25, power=0.75, eps_1=2**-10, eps_2=0.5, d=0.75),
         parabola=Descent(1e-3, 500, {"learning_rate": 0.1, "smallest_scale": 1e-3}),
         rosenbrock=Descent(0.1, 2000, {"learning_rate": 0.05, "smallest_scale": 1e-3}),
-        digits=Descent(0.5, 100, {"learning_rate": 0.1, "smallest_scale": 1e-2}),
+        digits=Descent(0.2, 100, {"learning_rate": 0.1, "smallest_scale": 1e-2}),
     ),
     "adafactor-momentum": Case(
         lambda: optim.adafactor(A, momentum=B, relative=False, scaled=False),

@@ -27,7 +27,6 @@ SHAPES = {"scalar": (), "vector": (5,), "matrix": (3, 2), "tensor": (2, 3, 4), "
 
 REFERENCED = {name: case for name, case in CASES.items() if case.reference}
 
-each_case = pytest.mark.parametrize("case", REFERENCED.values(), ids=REFERENCED)
 each_optimizer = pytest.mark.parametrize("case", OPTIMIZERS.values(), ids=OPTIMIZERS)
 
 
@@ -42,7 +41,7 @@ def jaxed(tree: Any) -> Any:
     return jax.tree.map(jnp.asarray, tree)
 
 
-def walk(case: Case, optimizer: optim.Optimizer, state: optim.State, steps: int) -> optim.State:
+def walk(optimizer: optim.Optimizer, state: optim.State, steps: int) -> optim.State:
     """Steps along `pull`, compiled as one loop."""
 
     def step(state: optim.State, t: Any) -> tuple[optim.State, None]:
@@ -66,19 +65,22 @@ def descend(case: Case, settings: Descent, loss: Callable[[Any], Any], start: An
     return float(run(state))
 
 
-@each_case
-@pytest.mark.parametrize("double", [True, False], ids=["float64", "float32"])
-def test_fifty_steps_equal_the_reference(case: Case, double: bool) -> None:
+@pytest.mark.parametrize(("name", "double"), [
+    *((name, True) for name in REFERENCED), *((name, False) for name in REFERENCED if name in OPTIMIZERS),
+])  # fmt: skip
+def test_fifty_steps_equal_the_reference(name: str, double: bool) -> None:
+    """In float64 all of them, in float32 each optimizer."""
+    case = REFERENCED[name]
     assert case.reference is not None
     with jax.enable_x64(double):
         due = case.reference(pull, mixed(), 50)
         optimizer = case.make()
-        state = walk(case, optimizer, optimizer.init(jaxed(mixed(np.float64 if double else np.float32))), 50)
+        state = walk(optimizer, optimizer.init(jaxed(mixed(np.float64 if double else np.float32))), 50)
         assert int(state.step) == 50
-        for name, x in state.params.items():
+        for leaf, x in state.params.items():
             assert x.dtype == (jnp.float64 if double else jnp.float32)
             rtol, atol = case.close if double else case.single
-            np.testing.assert_allclose(x, due[name], rtol, atol, err_msg=name)
+            np.testing.assert_allclose(x, due[leaf], rtol, atol, err_msg=leaf)
 
 
 @each_optimizer
@@ -91,7 +93,7 @@ def test_large_leaves_equal_the_reference(case: Case) -> None:
         optimizer = case.make()
         state = optimizer.init(jaxed(start))
         assert not any(group.kind == "flat" and len(group.members) > 1 for group in state.layout.groups)
-        state = walk(case, optimizer, state, 3)
+        state = walk(optimizer, state, 3)
         due = case.reference(pull, start, 3)
         for name, x in state.params.items():
             np.testing.assert_allclose(x, due[name], *case.close)

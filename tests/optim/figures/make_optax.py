@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from course import CHANGE, RATE, STEPS, gradient, record, start
+from course import ARRAYS, CHANGE, RATE, STEPS, gradient, record, start
 
 B, RHO, EPS, DECAY = 0.875, 0.96875, 2**-6, 0.125
 MOMENTS = {"beta_1": B, "beta_2": RHO, "epsilon": EPS}
@@ -74,7 +74,7 @@ def walk(make: Any) -> list[Any]:
     for t in range(1, STEPS + 1):
         changes, state = update({k: gradient(w, t, jnp.sin) for k, w in params.items()}, state, params)
         params = optax.apply_updates(params, changes)
-    return list(params.values())
+    return [params[name] for name in ARRAYS]
 
 
 if __name__ == "__main__":

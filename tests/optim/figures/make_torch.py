@@ -46,9 +46,9 @@ RUNS: dict[str, Any] = {
     ),
     "Adam amsgrad": (lambda w: optim.Adam(w, RATE, (B, RHO), EPS, amsgrad=True), "amsgrad", MOMENTS),
     "Adafactor": (
-        lambda w: optim.Adafactor(w, RATE, -0.75, (0.25, 2**-4), d=0.75),
+        lambda w: optim.Adafactor(w, RATE, -0.75, (0.25, 2**-4), d=1.0),
         "adafactor",
-        {"decay_power": 0.75, "epsilon": 0.25, "smallest_scale": 2**-4, "update_clip": 0.75},
+        {"decay_power": 0.75, "epsilon": 0.25, "smallest_scale": 2**-4, "update_clip": 1.0},
     ),
 }
 
