@@ -31,7 +31,7 @@ OPTIMIZERS: dict[str, tuple[Callable[[], optim.Optimizer], Callable[[], Any]]] =
         lambda: optim.sgd(1e-3, momentum=0.9, convention="optax"),
         lambda: optax.sgd(1e-3, momentum=0.9),
     ),
-    # lion
+    "lion": (lambda: optim.lion(1e-4), lambda: optax.lion(1e-4)),
     "muon": (lambda: optim.muon(1e-3), lambda: optax.contrib.muon(1e-3)),
 }
 WIDTHS = (16, 24, 32, 48, 64, 96, 128)

@@ -107,11 +107,11 @@ def lbfgs(
         search = Search(*(held[name] for name in Search._fields))
         accepted, failed, search = judge(search, slope, finite, h["decrease"], h["curvature"], h["trials"])
 
-        # An accepted point brings a pair; y and s are of what is stored, not of α p, so that they belong together.
+        # An accepted point brings a pair, others zeros; s is of what is stored, not α p, so that y belongs to it.
         at, now = _choose(accepted, _trial(state), x), _choose(accepted, g, old)
         s, y = _minus(at, x), _minus(now, old)
         sy, yy = _dot(s, y), _dot(y, y)
-        paired = accepted & (sy > jnp.finfo(number).eps * jnp.sqrt(yy) * jnp.sqrt(_dot(s, s)))
+        paired = sy > jnp.finfo(number).eps * jnp.sqrt(yy) * jnp.sqrt(_dot(s, s))
         newest = jnp.where(paired, (held["newest"] + 1) % history, held["newest"])
         rho = held["rho"].at[newest].set(jnp.where(paired, 1 / jnp.where(paired, sy, 1), held["rho"][newest]))
         gamma = jnp.where(paired, sy / jnp.where(paired, yy, 1), held["gamma"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -42,7 +44,8 @@ class Experiment(NamedTuple):
 
     def start(self, seed: int) -> Training:
         """The first state, everything in it drawn from ``seed``."""
-        return begin(self.network, self.optimizer, seed, self.dtype)
+        # One program: run one by one, each operation on each shape would be compiled for itself.
+        return jax.jit(partial(begin, self.network, self.optimizer, seed, self.dtype))()
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets of the training examples ``indices``."""

@@ -45,7 +45,6 @@ class Case(NamedTuple):
       close: (rtol, atol) of the parameters after 50 steps in float64.
       single: (rtol, atol) of them in float32.
       rests: zero gradients leave the parameters where they are (no decay, no noise).
-      update: ``update(optimizer, state, loss, grads) -> state`` if the optimizer takes more than gradients.
     """
 
     make: Callable[[], optim.Optimizer]
@@ -56,7 +55,6 @@ class Case(NamedTuple):
     close: tuple[float, float] = (1e-6, 1e-7)
     single: tuple[float, float] = (2e-4, 2e-5)
     rests: bool = True
-    update: Callable[[optim.Optimizer, optim.State, Callable[[Any], Any], Any], optim.State] | None = None
 
 
 def each_leaf(formula: LeafReference) -> Callable[[Gradient, Params, int], Params]:

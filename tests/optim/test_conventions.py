@@ -57,3 +57,20 @@ def test_conventions_are_told_apart() -> None:
             run = RUNS["torch", name]
             ours, due = end("keras", run), run["end"]
             assert max(np.max(np.abs(ours[leaf] - np.asarray(due[leaf]))) for leaf in due) > 1e-4, name
+
+
+@pytest.mark.parametrize(
+    ("name", "shifted", "others"),
+    [("nesterov", "torch", {}), ("nesterov", "keras", {}), ("rmsprop_nesterov", "optax", {"epsilon": 2**-10})],
+)
+def test_look_ahead_points_are_the_shifted_parameters(name: str, shifted: str, others: dict[str, float]) -> None:
+    """At a constant rate w + βV of the paper's form goes where the libraries' parameters go."""
+    make = getattr(optim, name)
+    with jax.enable_x64(True):
+        paper, library = (make(RATE, momentum=0.875, convention=c, **others) for c in ("paper", shifted))
+        ahead, at = paper.init(jnp.array([1.0, -2.0])), library.init(jnp.array([1.0, -2.0]))
+        for t in range(1, 11):
+            ahead = paper.update(ahead, gradient(paper.eval_params(ahead), t, jnp.sin))
+            at = library.update(at, gradient(library.eval_params(at), t, jnp.sin))
+            np.testing.assert_allclose(paper.eval_params(ahead), at.params, rtol=1e-9)
+            assert np.max(np.abs(ahead.params - at.params)) > 1e-3

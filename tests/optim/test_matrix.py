@@ -14,6 +14,7 @@ import pytest
 import functional_dl as fdl
 from functional_dl import nn, optim
 from functional_dl.optim import schedules
+from functional_dl.optim.line_search import begin, judge
 from functional_dl.optim.muon import newton_schulz
 from functional_dl.trees import name_leaves
 from tests.optim import references_matrix
@@ -331,15 +332,40 @@ class TestLbfgs:
         scale = jnp.array([1.0, 20.0])
         while not jnp.any(state.scalars["rho"] > 0):
             state = update(state, scale * optimizer.eval_params(state))
-        before = state.params
+        before, tried = state.params, []
         for _ in range(3):
+            tried.append(float(jnp.linalg.norm(optimizer.eval_params(state) - before)))
             state = update(state, -1e3 * state.moments["gradient"])
+        shorter = float(jnp.linalg.norm(optimizer.eval_params(state) - before))
+        np.testing.assert_allclose(shorter, tried[-1], rtol=1e-4)
+        assert shorter < 0.2 * tried[0]
         np.testing.assert_array_equal(state.params, before)
         np.testing.assert_array_equal(state.moments["direction"], -state.moments["gradient"])
         assert not jnp.any(state.scalars["rho"])
         for _ in range(30):
             state = update(state, scale * optimizer.eval_params(state))
         assert float(jnp.abs(state.params).max()) < 1e-5
+
+    def test_infinite_slopes_are_too_far(self) -> None:
+        """Also downwards."""
+        search = begin(jnp.float32(1), jnp.float32(-1))
+        for slope in (jnp.inf, -jnp.inf, jnp.nan):
+            accepted, failed, new = judge(search, jnp.float32(slope), jnp.bool_(False), 0.1, 0.9, 20)
+            assert not accepted and not failed
+            assert (float(new.low), float(new.high)) == (0.0, 1.0) and 0 < float(new.alpha) < 1
+
+    def test_pairs_of_bfloat16_are_of_what_is_stored(self) -> None:
+        optimizer = optim.lbfgs()
+        update = jax.jit(optimizer.update)
+        scale = jnp.array([1.0, 20.0], jnp.bfloat16)
+        old = state = optimizer.init(jnp.array([3.0, 1.0], jnp.bfloat16))
+        while not jnp.any(state.scalars["rho"] > 0):
+            old, state = state, update(state, scale * optimizer.eval_params(state))
+        pair = state.moments["s"][state.scalars["newest"]]
+        np.testing.assert_array_equal(pair, state.params.astype(jnp.float32) - old.params.astype(jnp.float32))
+        for _ in range(20):
+            state = update(state, scale * optimizer.eval_params(state))
+        assert float(jnp.abs(state.params).max()) < 1e-2
 
     def test_starts_batched(self) -> None:
         """Searches of different lengths side by side."""
