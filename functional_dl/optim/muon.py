@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 
 from functional_dl.optim.adam import first_and_second
@@ -19,51 +18,14 @@ from functional_dl.optim.matrices import (
     is_scanned,
     of_matrices,
 )
+from functional_dl.optim.newton_schulz import orthogonalized
 from functional_dl.optim.optimizer import Optimizer, State
 from functional_dl.optim.pointwise import Now, by_group, convention_of
 from functional_dl.optim.schedules import Schedule
 
-__all__ = ["muon", "newton_schulz"]
+__all__ = ["muon"]
 
 Convention = Literal["jordan", "moonlight"]
-
-# Jordan's coefficients: the slope at 0 is as steep as it gets while five steps map [0.01, 1] into about [0.7, 1.2].
-# The fixed point is not 1, on purpose: small singular values come up sooner.
-QUINTIC = (3.4445, -4.7750, 2.0315)
-
-
-def newton_schulz(x: Any, steps: int = 5, epsilon: Any = 1e-7, bfloat16: bool = False) -> Any:
-    """U Vᵀ, nearly, of matrices X = U S Vᵀ: X ← X/(‖X‖_F + ε), then X ← a X + (b A + c A²) X with A = X Xᵀ.
-
-    The singular values come out between about 0.7 and 1.2, not at 1.  A matrix of zeros stays zero.
-
-    Args:
-      x: (…, rows, columns).
-      steps: how many times.
-      epsilon: ε.
-      bfloat16: whether to iterate in bfloat16, for which the method was made; the norm is taken in float32.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from functional_dl.optim.muon import newton_schulz
-      >>> print(jnp.round(newton_schulz(jnp.array([[3.0, 0.0, 0.0], [0.0, -0.1, 0.0]])), 1))
-      [[ 0.7  0.   0. ]
-       [ 0.  -1.1  0. ]]
-    """
-    a, b, c = QUINTIC
-    own, tall = x.dtype, x.shape[-2] > x.shape[-1]
-    x = x / (jnp.linalg.norm(x, axis=(-2, -1), keepdims=True) + epsilon)
-    x = x.astype(jnp.bfloat16) if bfloat16 else x
-    # The Gram matrix of the shorter side is the smaller one.
-    x = x.mT if tall else x
-
-    def step(_: Any, x: Any) -> Any:
-        gram = x @ x.mT
-        return a * x + (b * gram + c * (gram @ gram)) @ x
-
-    # A loop is compiled once, not for each step: with 28 shapes a fifth of the time.
-    x = jax.lax.fori_loop(0, steps, step, x)
-    return (x.mT if tall else x).astype(own)
 
 
 def muon(
@@ -137,13 +99,25 @@ def muon(
     def start(w: Any, group: Group) -> dict[str, Any]:
         return {"momentum": jnp.zeros_like(w)} if group.kind == "stack" else first_and_second(w, group)
 
+    def together(read: list[tuple[Now, Any, dict[str, Any]]]) -> list[Any]:
+        found: list[Any] = [None] * len(read)
+        places = [i for i, (now, _, _) in enumerate(read) if now.group.kind == "stack"]
+        matrices_of = []
+        for now, g, moments in (read[i] for i in places):
+            mu = now.h["momentum"]
+            ahead = g + mu * (mu * moments["momentum"] + g)
+            matrices_of.append(as_matrices(ahead, is_scanned(now.group, scanned)))
+        epsilon = read[0][0].h["epsilon"] if read else 0.0
+        for i, x in zip(places, orthogonalized(matrices_of, steps, epsilon, bfloat16), strict=True):
+            found[i] = x
+        return found
+
     def orthogonal(now: Now, w: Any, g: Any, moments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         h, mu = now.h, now.h["momentum"]
         v = mu * moments["momentum"] + g
-        x = as_matrices(g + mu * v, is_scanned(now.group, scanned))
-        inputs, outputs = x.shape[-2:]
+        inputs, outputs = now.shared.shape[-2:]
         scale = 0.2 * max(inputs, outputs) ** 0.5 if moonlight else max(1.0, outputs / max(inputs, 1)) ** 0.5
-        step = scale * newton_schulz(x, steps, h["epsilon"], bfloat16).reshape(w.shape)
+        step = scale * now.shared.reshape(w.shape)
         return w - h["learning_rate"] * (step + h["weight_decay"] * w), {"momentum": v}
 
     def move(now: Now, w: Any, g: Any, moments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -167,5 +141,5 @@ def muon(
         "adam_epsilon": default(adam_epsilon, 1e-10, 1e-8),
         "adam_weight_decay": default(adam_weight_decay, 0.0, 0.1),
     }
-    made = by_group(start, move, hyperparameters, stacked=stacked)._replace(rates=rates)
+    made = by_group(start, move, hyperparameters, stacked=stacked, together=together)._replace(rates=rates)
     return of_matrices(made, matrices, scanned, schedule)

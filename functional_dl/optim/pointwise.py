@@ -24,12 +24,14 @@ class Now(NamedTuple):
       t: the number of this step, from 1, float32.
       scalars: those of the state, already advanced by ``tick``.
       group: which leaves the arrays hold.
+      shared: what ``together`` made for this group.
     """
 
     h: Mapping[str, Any]
     t: Any
     scalars: Mapping[str, Any]
     group: Group
+    shared: Any = None
 
 
 def wide(x: Any) -> Any:
@@ -46,6 +48,7 @@ def by_group(
     look: Callable[[Now, Any, dict[str, Any]], Any] | None = None,
     tick: Callable[[Mapping[str, Any], Any, Mapping[str, Any]], dict[str, Any]] | None = None,
     remembered: Mapping[str, float] | None = None,
+    together: Callable[[list[tuple[Now, Any, dict[str, Any]]]], list[Any]] | None = None,
 ) -> Optimizer:
     """An optimizer that moves each array of the layout by the same formula.
 
@@ -59,6 +62,8 @@ def by_group(
         step that is coming.
       tick: ``tick(h, t, scalars) -> scalars``: what of the state's scalars changes with a step.
       remembered: the first scalars.
+      together: ``together([(now, g, moments), …]) -> [shared, …]``: what is made of all groups at once, for
+        each.
     """
 
     def init(params: Any, apart: Apart = lambda path, leaf: None, storage: Storage = lambda dtype: dtype) -> State:
@@ -80,9 +85,12 @@ def by_group(
         if tick is not None:
             kept.update(tick(state.hyperparameters, t, state.scalars))
         arrays, slots = [], {name: list(slot.arrays) for name, slot in state.slots.items()}
-        for i, group in enumerate(layout.groups):
-            w, now = state.packed.arrays[i], Now(state.hyperparameters, t, kept, group)
-            new, moments = move(now, wide(w), wide(given.arrays[i]), held(state, i))
+        nows = [Now(state.hyperparameters, t, kept, group) for group in layout.groups]
+        read = [(now, wide(given.arrays[i]), held(state, i)) for i, now in enumerate(nows)]
+        shared = together(read) if together is not None else [None] * len(read)
+        for i, (now, g, moments) in enumerate(read):
+            w = state.packed.arrays[i]
+            new, moments = move(now._replace(shared=shared[i]), wide(w), g, moments)
             arrays.append(new.astype(w.dtype))
             for name, value in moments.items():
                 slots[name][i] = value.astype(slots[name][i].dtype)

@@ -15,7 +15,7 @@ import functional_dl as fdl
 from functional_dl import nn, optim
 from functional_dl.optim import schedules
 from functional_dl.optim.line_search import begin, judge
-from functional_dl.optim.muon import newton_schulz
+from functional_dl.optim.newton_schulz import newton_schulz
 from functional_dl.trees import name_leaves
 from tests.optim import references_matrix
 from tests.optim.case import pull
