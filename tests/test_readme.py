@@ -38,5 +38,12 @@ def test_python_prints_what_it_shows(page: str) -> None:
 
 
 def test_every_config_has_its_row() -> None:
-    for path in (ROOT / "configs").glob("*.toml"):
-        assert f"`functional-dl train configs/{path.name}`" in README
+    for path in (ROOT / "configs").rglob("*.toml"):
+        assert f"functional-dl train {path.relative_to(ROOT)}`" in README
+
+
+def test_the_tests_that_the_notes_name_are_there() -> None:
+    named = set(re.findall(r"\btest_\w+(?!\w*\.py)", (ROOT / "docs/notes.md").read_text(encoding="utf-8")))
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    defined = {name for path in files for name in re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8"))}
+    assert len(named) > 20 and named <= defined | {path.stem for path in files}
