@@ -19,6 +19,7 @@ import optax
 from rich.console import Console
 from rich.table import Table
 
+import functional_dl as fdl
 from benchmarks.measure import environment, interleaved, ratio, write
 from functional_dl import nn, optim
 from functional_dl.trees import count
@@ -34,6 +35,7 @@ OPTIMIZERS: dict[str, tuple[Callable[[], optim.Optimizer], Callable[[], Any]]] =
     "lion": (lambda: optim.lion(1e-4), lambda: optax.lion(1e-4)),
     "muon": (lambda: optim.muon(1e-3), lambda: optax.contrib.muon(1e-3)),
 }
+LONGEST = 20.0  # seconds that one row may take
 WIDTHS = (16, 24, 32, 48, 64, 96, 128)
 
 
@@ -71,19 +73,12 @@ def contenders(name: str, params: Any) -> dict[str, tuple[Callable[..., Any], An
     def fresh() -> Any:
         return jax.tree.map(jnp.copy, params)
 
-    made: dict[str, tuple[Callable[..., Any], Any]] = {
+    return {
         "ours": (ours.update, ours.init(params)),
         "optax": (chained, (theirs.init(params), fresh())),
+        # Each leaf in an array of its own: what ours would be without its layout.
+        "per leaf": (ours.update, ours.init(params, apart=lambda path, leaf: path)),
     }
-    if name != "muon":  # its matrices are what lies in a stack
-        leaves, tree = jax.tree.flatten(params)
-        one = [ours.init(jnp.copy(x)) for x in leaves]
-
-        def loop(states: Any, grads: Any) -> Any:
-            return [ours.update(s, g) for s, g in zip(states, tree.flatten_up_to(grads), strict=True)]
-
-        made["per leaf"] = (loop, one)
-    return made
 
 
 def kernels(compiled: Any) -> int:
@@ -98,10 +93,15 @@ def measure(name: str, tree: str, repeats: int) -> dict[str, Any]:
     grads = jax.tree.map(lambda x: jnp.asarray(np.random.default_rng(1).normal(size=x.shape), x.dtype), params)
     row: dict[str, Any] = {"optimizer": name, "tree": tree, "leaves": len(jax.tree.leaves(params))}
     row["entries"] = count(params)
+    return timed(row, contenders(name, params), grads, repeats)
+
+
+def timed(row: dict[str, Any], made: dict[str, tuple[Any, Any]], given: Any, repeats: int) -> dict[str, Any]:
+    """The row with compile times, kernels and step times of ``made``, each called as ``update(state, given)``."""
     programs, states = {}, {}
-    for who, (update, state) in contenders(name, params).items():
+    for who, (update, state) in made.items():
         start = time.perf_counter()
-        lowered = jax.jit(update, donate_argnums=0).lower(state, grads)
+        lowered = jax.jit(update, donate_argnums=0).lower(state, given)
         traced = time.perf_counter()
         programs[who], states[who] = lowered.compile(), state
         row[f"trace_{who}"], row[f"compile_{who}"] = traced - start, time.perf_counter() - traced
@@ -109,16 +109,45 @@ def measure(name: str, tree: str, repeats: int) -> dict[str, Any]:
 
     def step(who: str) -> Callable[[], Any]:
         def call() -> None:
-            states[who] = jax.block_until_ready(programs[who](states[who], grads))
+            states[who] = jax.block_until_ready(programs[who](states[who], given))
 
         return call
 
-    times = interleaved({who: step(who) for who in programs}, repeats, warm_up=3)
+    start = time.perf_counter()
+    for who in programs:
+        step(who)()
+    # Steps of seconds, such as Muon's over a ResNet, are repeated five times.
+    row["repeats"] = max(5, min(repeats, int(LONGEST / (time.perf_counter() - start))))
+    times = interleaved({who: step(who) for who in programs}, row["repeats"], warm_up=2)
     for who, found in times.items():
         row[f"step_{who}"] = statistics.median(found)
         if who != "ours":
             row[f"ratio_{who}"] = ratio(times["ours"], found)
     return row
+
+
+def training(depth: int, repeats: int) -> dict[str, Any]:
+    """A whole step of a deep MLP under Adam, gradient and all: what cutting leaves out of arrays costs is in it."""
+    network = nn.mlp(64, 10, hidden=[64] * depth, activation="tanh")
+    params = network.init(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    batch = jnp.asarray(rng.normal(size=(64, 64)), jnp.float32), jnp.asarray(rng.integers(0, 10, 64))
+
+    def loss(params: Any, x: Any, labels: Any) -> Any:
+        return nn.losses.cross_entropy(network.apply(params, x), labels)
+
+    slope = fdl.value_and_grad(loss)
+
+    def whole(update: Callable[..., Any], read: Callable[[Any], Any]) -> Callable[..., Any]:
+        return lambda state, batch: update(state, slope(read(state), *batch)[1])
+
+    row: dict[str, Any] = {"optimizer": "adam", "tree": f"training, {depth} layers"}
+    row |= {"leaves": len(jax.tree.leaves(params)), "entries": count(params)}
+    made = {
+        who: (whole(update, (lambda s: s[1]) if who == "optax" else (lambda s: s.params)), state)
+        for who, (update, state) in contenders("adam", params).items()
+    }
+    return timed(row, made, batch, repeats)
 
 
 def bandwidth(entries: int, repeats: int) -> dict[str, Any]:
@@ -152,6 +181,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--trees", nargs="+", choices=TREES, default=list(TREES))
     parser.add_argument("--optimizers", nargs="+", choices=OPTIMIZERS, default=list(OPTIMIZERS))
+    parser.add_argument("--training", type=int, default=60, metavar="LAYERS", help="of the whole step; 0: none")
     parser.add_argument("--bandwidth", type=int, default=0, metavar="ENTRIES", help="parameters of one Adam step")
     chosen = parser.parse_args()
     console = Console(width=150)
@@ -171,18 +201,21 @@ def main() -> None:
     rows = []
     for name in chosen.optimizers:
         for tree in chosen.trees:
-            row = measure(name, tree, chosen.repeats)
-            rows.append(row)
-            who = [w for w in ("ours", "optax", "per leaf") if f"step_{w}" in row]
-            ratios = ["{:.2f} [{:.2f}, {:.2f}]".format(*row[f"ratio_{w}"]) for w in who[1:]]
-            table.add_row(
-                name,
-                tree,
-                " / ".join(f"{row[f'compile_{w}']:.2f}" for w in who),
-                " / ".join(f"{row[f'kernels_{w}']}" for w in who),
-                " / ".join(f"{1e3 * row[f'step_{w}']:.2f}" for w in who),
-                *ratios,
-            )
+            console.print(f"{name} over {tree} leaves …")
+            rows.append(measure(name, tree, chosen.repeats))
+    if chosen.training:
+        rows.append(training(chosen.training, chosen.repeats))
+    for row in rows:
+        who = [w for w in ("ours", "optax", "per leaf") if f"step_{w}" in row]
+        ratios = ["{:.2f} [{:.2f}, {:.2f}]".format(*row[f"ratio_{w}"]) for w in who[1:]]
+        table.add_row(
+            row["optimizer"],
+            row["tree"],
+            " / ".join(f"{row[f'compile_{w}']:.2f}" for w in who),
+            " / ".join(f"{row[f'kernels_{w}']}" for w in who),
+            " / ".join(f"{1e3 * row[f'step_{w}']:.2f}" for w in who),
+            *ratios,
+        )
     console.print(table)
     options = f"--repeats {chosen.repeats}"
     if chosen.bandwidth:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,11 +20,16 @@ name = "digits"
 [model]
 architecture = "mlp"
 hidden = [12]
+batch_norm = true
+dropout = 0.1
 [optimizer]
 name = "adam"
 learning_rate = 0.01
 [schedule]
 name = "cosine"
+[[wrappers]]
+name = "average"
+decay = 0.9
 [training]
 epochs = 4
 batch = 64
@@ -126,6 +132,11 @@ BAD = [
     ("wrong value", ["train", "small.toml", "optimizer.learning_rate=-1.0"], "greater than 0"),
     ("architecture", ["train", "small.toml", "model.architecture=mpl"], "architecture 'mpl'; did you mean mlp?"),
     ("together", ["train", "small.toml", "data={name='stdlib'}"], "does not go with"),
+    ("loss", ["train", "small.toml", "data.name=diabetes", "loss=cross_entropy"], "[loss] name 'cross_entropy'"),
+    ("wrapper", ["train", "small.toml", "wrappers.0.name=averag"], "[wrappers.0]: unknown name 'averag'; did you mean"),
+    ("entry", ["train", "small.toml", "wrappers.1.name=swa"], "'1' is no entry of a list of 1"),
+    ("no table", ["train", "small.toml", "data={name='table',path='none.csv'}"], "none.csv"),
+    ("text", ["train", "small.toml", "data={name='stdlib'}", "preprocessing=['center']"], "characters are no numbers"),
     ("batch", ["train", "small.toml", "training.batch=100000"], "batch size 100000 for 1438 examples"),
     ("override", ["train", "small.toml", "epochs"], "due is key=value"),
     ("no run", ["train", "--resume", "runs/none"], "not a run folder"),
@@ -142,7 +153,7 @@ BAD = [
     (
         "shapes",
         ["train", "--resume", "runs/small-1", "model.hidden=[7]"],
-        "dense_0/bias is float32[12], due is float32[7]",
+        "dense_0/kernel is float32[64, 12], due is float32[64, 7]",
     ),
 ]  # fmt: skip
 
@@ -170,3 +181,18 @@ def test_damaged_files_are_refused(trained: Path, tmp_path: Path, damage: str) -
     assert done.returncode == 2 and "Traceback" not in done.stderr
     due = "not valid TOML" if damage == "not TOML" else "unreadable or truncated snapshot"
     assert due in done.stderr
+
+
+def test_a_table_of_ones_own(tmp_path: Path) -> None:
+    """A CSV with text labels, preprocessed; the run can be gone on with, its preprocessing fitted anew."""
+    rng = random.Random(0)
+    rows = [(rng.gauss(3 * (i % 2), 1), rng.gauss(0, 100), "ab"[i % 2]) for i in range(120)]
+    (tmp_path / "own.csv").write_text("x,y,kind\n" + "".join(f"{x},{y},{k}\n" for x, y, k in rows))
+    (tmp_path / "small.toml").write_text(CONFIG)
+    own = ["data={name='table',path='own.csv',target='kind'}", "preprocessing=['standardize']", "training.batch=16"]
+    done = run(tmp_path, "train", "small.toml", *own)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "runs/small-1/metrics.jsonl").read_text().splitlines()[-1])
+    assert found["test"]["accuracy"] > 0.7
+    done = run(tmp_path, "train", "--resume", "runs/small-1", "training.epochs=5")
+    assert done.returncode == 0 and "resuming" in done.stdout, done.stdout + done.stderr
