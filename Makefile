@@ -9,7 +9,7 @@ train: $(VENV)/installed
 	$(RUN)/functional-dl train configs/digits_mlp.toml
 
 test: $(VENV)/installed
-	JAX_PLATFORMS=cpu $(RUN)/python -m pytest -q -n 2
+	JAX_PLATFORMS=cpu $(RUN)/python -m pytest -q -n 2 --dist worksteal
 
 lint: $(VENV)/installed
 	$(RUN)/ruff check .

@@ -33,7 +33,8 @@ OPTIMIZERS: dict[str, tuple[Callable[[], optim.Optimizer], Callable[[], Any]]] =
         lambda: optax.sgd(1e-3, momentum=0.9),
     ),
     "lion": (lambda: optim.lion(1e-4), lambda: optax.lion(1e-4)),
-    "muon": (lambda: optim.muon(1e-3), lambda: optax.contrib.muon(1e-3)),
+    # Of optax's the matrices are the leaves of two axes; ours by default orthogonalizes convolutions as well.
+    "muon": (lambda: optim.muon(1e-3, matrices=lambda path, leaf: leaf.ndim == 2), lambda: optax.contrib.muon(1e-3)),
 }
 LONGEST = 20.0  # seconds that one row may take
 WIDTHS = (16, 24, 32, 48, 64, 96, 128)
