@@ -53,6 +53,8 @@ def _describe(console: Console, config: configs.Config, experiment: Experiment, 
         f"{len(experiment.data.train[0]):,} training and {len(experiment.data.test[0]):,} test examples, "
         f"{experiment.steps:,} steps"
     )
+    for note in experiment.notes:
+        console.print(f"note: {note}", soft_wrap=True)
     machine = f"{jax.default_backend()} ({device.device_kind}, {os.cpu_count()} cores)"
     console.print(f"running on {machine}, JAX {jax.__version__}")
 

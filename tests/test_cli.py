@@ -187,11 +187,12 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
     """A CSV with text labels, preprocessed; the run can be gone on with, its preprocessing fitted anew."""
     rng = random.Random(0)
     rows = [(rng.gauss(3 * (i % 2), 1), rng.gauss(0, 100), "ab"[i % 2]) for i in range(120)]
-    (tmp_path / "own.csv").write_text("x,y,kind\n" + "".join(f"{x},{y},{k}\n" for x, y, k in rows))
+    (tmp_path / "own.csv").write_text("x,y,z,kind\n" + "".join(f"{x},{y},5,{k}\n" for x, y, k in rows))
     (tmp_path / "small.toml").write_text(CONFIG)
     own = ["data={name='table',path='own.csv',target='kind'}", "preprocessing=['standardize']", "training.batch=16"]
     done = run(tmp_path, "train", "small.toml", *own)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "note: standardize: column 2 is constant in the training data" in done.stdout
     found = json.loads((tmp_path / "runs/small-1/metrics.jsonl").read_text().splitlines()[-1])
     assert found["test"]["accuracy"] > 0.7
     done = run(tmp_path, "train", "--resume", "runs/small-1", "training.epochs=5")
