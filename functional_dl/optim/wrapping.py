@@ -46,18 +46,20 @@ def wrapped(
         if storage is not None:
             layout["storage"] = _after(storage, layout.get("storage"))
         state = inner.init(params, **layout)
-        added = (scalars(**(hyperparameters or {})), dict(remembered or {}), dict(slots(state) if slots else {}))
-        for held, more in zip((state.hyperparameters, state.scalars, state.slots), added, strict=True):
-            if twice := held.keys() & more.keys():
-                raise ValueError(f"{', '.join(sorted(twice))} is there twice: an optimizer takes each wrapper once.")
         return replace(
             state,
-            hyperparameters={**state.hyperparameters, **added[0]},
-            scalars={**state.scalars, **added[1]},
-            slots={**state.slots, **added[2]},
+            hyperparameters=_joined(state.hyperparameters, scalars(**(hyperparameters or {}))),
+            scalars=_joined(state.scalars, remembered or {}),
+            slots=_joined(state.slots, slots(state) if slots else {}),
         )
 
     return inner._replace(init=init, update=update, **others)
+
+
+def _joined(held: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    if twice := held.keys() & more.keys():
+        raise ValueError(f"{', '.join(sorted(twice))} is there twice: an optimizer takes each wrapper once.")
+    return {**held, **more}
 
 
 def _both(apart: Apart, outer: Apart | None) -> Apart:
