@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from functional_dl.config.schema import TAGS, Config, Policy
+from functional_dl.config.schema import SEARCHES, TAGS, Config, Policy
 from functional_dl.config.sections import ConfigError, Section, close, near
 
-__all__ = ["load", "parse"]
+__all__ = ["changed", "load", "parse"]
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -43,6 +43,18 @@ def parse(table: dict[str, Any], where: str, overrides: Sequence[str] = ()) -> C
         raise ConfigError(_sentence(where, error.errors()[0], table)) from error
 
 
+def changed(config: Config, values: Mapping[str, Any], where: str) -> Config:
+    """A copy of a config with values at dotted keys, such as ``{"model.width": 64}``, validated as `load` does.
+
+    Raises:
+      ConfigError: a key or a value that a config cannot have; ``where`` is what errors call it.
+    """
+    table = config.model_dump(exclude_none=True, mode="json")
+    for key, value in values.items():
+        _put(table, key, value, f"{where}: {key}")
+    return parse(table, where)
+
+
 def _tuples(value: Any) -> Any:
     """TOML's arrays as tuples, which is what frozen models hold."""
     if isinstance(value, dict):
@@ -58,19 +70,24 @@ def _override(table: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text  # an unquoted word
-    *sections, last = name.split(".")
+    _put(table, name, value, f"override {override!r}")
+
+
+def _put(table: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Put a value into tables and lists of tables."""
+    *sections, last = key.split(".")
     place: Any = table
     for section in sections:
         is_list = isinstance(place, list)
-        place = place[_index(override, section, place)] if is_list else place.setdefault(section, {})
+        place = place[_index(where, section, place)] if is_list else place.setdefault(section, {})
         if not isinstance(place, (dict, list)):
-            raise ConfigError(f"override {override!r}: {section} is a value, not a section")
-    place[_index(override, last, place) if isinstance(place, list) else last] = value
+            raise ConfigError(f"{where}: {section} is a value, not a section")
+    place[_index(where, last, place) if isinstance(place, list) else last] = value
 
 
-def _index(override: str, word: str, entries: list[Any]) -> int:
+def _index(where: str, word: str, entries: list[Any]) -> int:
     if not word.isdecimal() or int(word) >= len(entries):
-        raise ConfigError(f"override {override!r}: {word!r} is no entry of a list of {len(entries)}, counted from 0")
+        raise ConfigError(f"{where}: {word!r} is no entry of a list of {len(entries)}, counted from 0")
     return int(word)
 
 
@@ -85,8 +102,10 @@ def _sentence(where: str, error: Any, table: dict[str, Any]) -> str:
     place, inner, came, known = section, location[1:], table.get(section), list(Config.model_fields)
     if section and inner and inner[0].isdecimal() and isinstance(came, list):  # one of a list of tables
         place, came, inner = f"{section}.{inner[0]}", came[int(inner[0])], inner[1:]
-    if section in TAGS:
-        tag, made = TAGS[section]
+    if section == "tuning" and inner[:1] == ["strategy"]:  # a section in a section
+        place, inner, came = "tuning.strategy", inner[1:], came.get("strategy") if isinstance(came, dict) else came
+    if tagged := {**TAGS, "tuning.strategy": ("name", SEARCHES)}.get(place if place == "tuning.strategy" else section):
+        tag, made = tagged
         if error["type"].startswith("union_tag"):
             name = came.get(tag) if isinstance(came, dict) else came if isinstance(came, str) else None
             if name is None:
@@ -96,8 +115,9 @@ def _sentence(where: str, error: Any, table: dict[str, Any]) -> str:
             known, inner = list(made[inner[0]].model_fields), inner[1:]
     elif section:
         annotation = Config.model_fields[section].annotation
-        if isinstance(annotation, type) and issubclass(annotation, Section):
-            known = list(annotation.model_fields)
+        for kind in get_args(annotation) or (annotation,):
+            if isinstance(kind, type) and issubclass(kind, Section):
+                known = list(kind.model_fields)
     if error["type"] == "extra_forbidden":
         heading = f" [{place}]" if section and inner else ""
         return f"{where}{heading}: unknown key {location[-1]}{near(location[-1], known)}"
@@ -107,6 +127,8 @@ def _sentence(where: str, error: Any, table: dict[str, Any]) -> str:
         due = f"{', '.join(map(repr, policies))} or a positive whole number of bytes"
         return f"{where}{heading}: plan = {plan!r}: due is {due}{close(str(plan), policies)}"
     key = ".".join(part for part in inner if "[" not in part) or section
+    if error["type"] == "value_error":  # of our own functions, which say what came
+        return f"{where}{heading}: {error['ctx']['error']}"
     if error["type"] == "missing":
         return f"{where}{heading}: missing {'key' if inner else 'section or key'} {key}"
     return f"{where}{heading}: {key} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"

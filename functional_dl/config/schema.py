@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, PositiveInt
+from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt
 
 from functional_dl import data, nn, optim
-from functional_dl.config.sections import NonNegative, Section, Seed, sections, tagged
+from functional_dl.config.sections import (
+    ConfigError,
+    NonNegative,
+    Positive,
+    Section,
+    Seed,
+    Share,
+    put,
+    sections,
+    tagged,
+)
+from functional_dl.strategies.space import read_space, write_space
+from functional_dl.strategies.named import STRATEGIES
 
-__all__ = ["TAGS", "Config", "Policy"]
+__all__ = ["SEARCHES", "TAGS", "Config", "Policy", "Tuning"]
 
 Policy = Literal["auto", "keep", "least"]
 
@@ -27,7 +40,11 @@ TAGS: dict[str, tuple[str, dict[str, type[Section]]]] = {
     "wrappers": ("name", sections(optim.WRAPPERS, "name", given=("optimizer",))),
 }
 
+# How members of a search are trained, named within the section "tuning".
+SEARCHES = sections(STRATEGIES, "name")
+
 if TYPE_CHECKING:
+    Search: TypeAlias = Section
     Data: TypeAlias = Section
     Preprocessing: TypeAlias = Section
     Model: TypeAlias = Section
@@ -37,6 +54,7 @@ if TYPE_CHECKING:
     Wrapper: TypeAlias = Section
 else:
     Data, Preprocessing, Model, Loss, Optimizer, Schedule, Wrapper = (tagged(made, tag) for tag, made in TAGS.values())
+    Search = tagged(SEARCHES, "name")
 
 
 class Penalty(Section):
@@ -44,6 +62,15 @@ class Penalty(Section):
 
     l1: NonNegative = 0.0
     l2: NonNegative = 0.0
+
+
+class Initialization(Section):
+    """By what all initial kernels, the leaves of two axes or more, are multiplied.
+
+    Biases and gains stay as they are, also where layers are stacked and theirs have two axes.
+    """
+
+    scale: Positive = 1.0
 
 
 class Training(Section):
@@ -66,6 +93,30 @@ class Memory(Section):
     plan: Policy | PositiveInt = "auto"
 
 
+class Tuning(Section):
+    """How the config's own keys are searched: where, by what strategy, and how the best is told from the lucky.
+
+    Attributes:
+      space: for each dotted key what it may be, such as ``{ log_uniform = [1e-4, 1e-1] }``; by default the learning
+        rate, from a tenth of the config's to ten times as much.
+      strategy: who is trained and how far.
+      validation: the share of the training part that members are ranked by and none trains on.
+      score: the metric by which; by default accuracy where there is one, otherwise the loss.
+      finalists, seeds: how many of the best are trained with how many seeds.
+    """
+
+    space: Annotated[Mapping[str, Any], BeforeValidator(read_space), PlainSerializer(write_space)] | None = None
+    strategy: Search = SEARCHES["halving"].model_validate({"name": "halving", "members": 27})
+    validation: Share = 0.2
+    score: str | None = None
+    finalists: PositiveInt = 3
+    seeds: PositiveInt = 3
+
+    def named_strategy(self) -> Any:
+        """The strategy itself."""
+        return STRATEGIES[self.strategy.name](**self.strategy.options("name"))  # type: ignore[attr-defined]
+
+
 class Config(Section):
     """A whole experiment.
 
@@ -73,10 +124,12 @@ class Config(Section):
       name: what its run folders are called.
       seed: of the initial parameters, the batches' order and whatever training draws.
       data, preprocessing: what is trained on, and what is fitted to its training part and applied to all of it.
-      model, loss, penalty: the network; the loss, by default what goes with the data; what is added to it.
+      model, initialization: the network, and by what its initial kernels are multiplied.
+      loss, penalty: the loss, by default what goes with the data; what is added to it.
       optimizer, schedule, wrappers: the optimizer, its learning rate's schedule, and what it is wrapped in, innermost
         first.
       training, precision, memory: how long; in what; within what.
+      tuning: how `functional-dl tune` searches the other keys; training itself has no use for it.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
@@ -84,6 +137,7 @@ class Config(Section):
     data: Data
     preprocessing: tuple[Preprocessing, ...] = ()
     model: Model
+    initialization: Initialization = Initialization()
     loss: Loss | None = None
     penalty: Penalty = Penalty()
     optimizer: Optimizer
@@ -92,7 +146,24 @@ class Config(Section):
     training: Training
     precision: Precision = Precision()
     memory: Memory = Memory()
+    tuning: Tuning | None = None
 
     def named(self, section: str) -> Any:
         """The name of what a section names, such as ``named("model")``: ``"mlp"``."""
         return getattr(getattr(self, section), TAGS[section][0], None)
+
+    def with_values(self, values: Mapping[str, Any]) -> Config:
+        """A copy with values at dotted keys, such as ``{"optimizer.learning_rate": x}``, as they come: not validated.
+
+        They may be tracers, so that one compiled program is the training of many configs: a validated one says what is
+        built, and the values are its numbers.  Entries of lists are counted from 0: ``wrappers.0.threshold``.
+
+        Raises:
+          ConfigError: a key is not there, names a whole section or which one it is, or is in a section that is absent.
+        """
+        changed = self
+        for key, value in values.items():
+            if key in TAGS:
+                raise ConfigError(f"{key}: this is a section; due is a key in it")
+            changed = put(changed, key, value)
+        return changed

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from functional_dl import nn
 
-__all__ = ["ConfigError", "Section", "close", "near", "sections", "tagged"]
+__all__ = ["ConfigError", "Section", "close", "near", "put", "sections", "tagged"]
 
 
 class ConfigError(ValueError):
@@ -41,6 +41,36 @@ def near(word: str, known: Iterable[str]) -> str:
     """The close one, or all that are known."""
     known = sorted(known)
     return close(word, known) or f"; known: {', '.join(known)}"
+
+
+def put(place: Any, key: str, value: Any, before: str = "") -> Any:
+    """A copy of a section, or of a tuple, with ``value`` at a dotted ``key``, not validated; ``before`` led to it.
+
+    Raises:
+      ConfigError: there is no such key, it names a whole section or which one it is, or the section is absent.
+    """
+    here, _, rest = key.partition(".")
+    where, within = before + here, f" in [{before[:-1]}]" if before else ""
+    if isinstance(place, Section):
+        held = dict(place)
+        if here not in held:
+            raise ConfigError(f"{before}{key}: unknown key {here}{within}{near(here, held)}")
+        kind = type(place).model_fields[here].annotation
+        if get_origin(kind) is Literal and len(get_args(kind)) == 1:
+            raise ConfigError(f"{before}{key}: {here} says which keys there are{within}; it cannot change alone")
+    elif isinstance(place, tuple):
+        if not here.isdecimal() or int(here) >= len(place):
+            raise ConfigError(f"{before}{key}: {here!r} is no entry of a list of {len(place)}, counted from 0")
+        held = {str(i): x for i, x in enumerate(place)}
+        here = str(int(here))
+    elif place is None:
+        raise ConfigError(f"{before}{key}: this config has no [{before[:-1]}], so nothing in it has a value")
+    else:
+        raise ConfigError(f"{before}{key}: {before[:-1]} is a value, not a section")
+    if not rest and isinstance(held[here], Section):
+        raise ConfigError(f"{before}{key}: this is a section; due is a key in it")
+    held[here] = put(held[here], rest, value, f"{where}.") if rest else value
+    return place.model_copy(update={here: held[here]}) if isinstance(place, Section) else tuple(held.values())
 
 
 def _one_of(names: Sequence[str]) -> Any:

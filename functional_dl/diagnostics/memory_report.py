@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import prod
@@ -10,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
-from rich.text import Text
 
+from functional_dl.diagnostics.plain_tables import add_row, plain_table, short_line, stacked_line
 from functional_dl.planner.ledger import Kept, Ledger, Read, Repeated
 
 try:
@@ -44,29 +42,10 @@ def tables(ledger: Ledger) -> list[Table]:
     return made
 
 
-def _table(title: str, *columns: tuple[str, str], caption: str | None = None) -> Table:
-    """A table of columns given by name and alignment: ``"right"``, ``"center"``, ``"left"``, or ``"whole"`` (left,
-    and never wrapped)."""
-    table = Table(
-        title=Text(title, style="bold"), caption=caption and Text(caption, style="dim"), box=SIMPLE_HEAD,
-        title_justify="left", caption_justify="left", pad_edge=False,
-    )  # fmt: skip
-    for name, align in columns:
-        if align == "left":
-            table.add_column(name, overflow="fold")
-        else:
-            table.add_column(name, justify="left" if align == "whole" else align, no_wrap=True)  # type: ignore[arg-type]
-    return table
-
-
-def _add(table: Table, *cells: str, style: str | None = None) -> None:
-    table.add_row(*map(Text, cells), style=style)  # no cell is markup
-
-
 def _totals(ledger: Ledger) -> Table:
     plan, keep = ledger.plan, ledger.keep
     asked = f"{ledger.memory!r}" if isinstance(ledger.memory, str) else _bytes(ledger.memory)
-    table = _table(
+    table = plain_table(
         "totals", ("", "whole"), (f"memory = {asked}", "right"), ("memory = 'keep'", "right"), ("ratio", "right")
     )
     for name, shown, a, b in [
@@ -75,17 +54,17 @@ def _totals(ledger: Ledger) -> Table:
         ("repeated operations", _flops, plan.repeated_flops, keep.repeated_flops),
         ("all operations", _flops, plan.flops, keep.flops),
     ]:
-        _add(table, name, shown(a), shown(b), f"{a / b:.2f}" if b else "1.00" if a == b else "-")
+        add_row(table, name, shown(a), shown(b), f"{a / b:.2f}" if b else "1.00" if a == b else "-")
     return table
 
 
 def _kept(ledger: Ledger) -> Table:
     by_line: dict[str, list[Kept]] = {}
     for value in ledger.kept:
-        by_line.setdefault(_line(value.line), []).append(value)
+        by_line.setdefault(short_line(value.line), []).append(value)
     lines = sorted(by_line.items(), key=lambda entry: -_size(entry[1]))
     total = _size(ledger.kept) or 1
-    table = _table(
+    table = plain_table(
         f"kept for the backward: {_bytes(_size(ledger.kept))} by {len(lines)} source lines",
         ("bytes", "right"), ("share", "right"), ("peak", "center"), ("values", "left"), ("made by\n→ read by", "left"),
         ("line", "whole"),
@@ -98,22 +77,30 @@ def _kept(ledger: Ledger) -> Table:
         made = _counted(Counter(value.primitive for value in values))
         read = _readers([read for value in values for read in value.readers], line)
         size = _size(values)
-        _add(table, _bytes(size), f"{size / total:.1%}", mark, _shapes(values), f"{made}\n→ {read}", _stacked(line, 26))
+        add_row(
+            table,
+            _bytes(size),
+            f"{size / total:.1%}",
+            mark,
+            _shapes(values),
+            f"{made}\n→ {read}",
+            stacked_line(line, 26),
+        )
     others = [value for _, values in lines[KEPT_LINES:] for value in values]
     if others:
         size, alive = _size(others), sum(value.at_peak for value in others)
         mark = "●" if alive == len(others) else "◐" if alive else ""
         rest = f"{len(lines) - KEPT_LINES} others"
-        _add(table, _bytes(size), f"{size / total:.1%}", mark, f"{len(others)} values", "", rest, style="dim")
+        add_row(table, _bytes(size), f"{size / total:.1%}", mark, f"{len(others)} values", "", rest, style="dim")
     return table
 
 
 def _repeated(ledger: Ledger) -> Table:
     by_line: dict[str, list[Repeated]] = {}
     for operation in ledger.repeated:
-        by_line.setdefault(_line(operation.line), []).append(operation)
+        by_line.setdefault(short_line(operation.line), []).append(operation)
     lines = sorted(by_line.items(), key=lambda entry: -sum(operation.flops for operation in entry[1]))
-    table = _table(
+    table = plain_table(
         f"run again in the backward: {_flops(ledger.plan.repeated_flops)}, on {len(lines)} source lines",
         ("operations", "right"), ("times", "right"), ("primitives", "left"), ("line", "whole"),
     )  # fmt: skip
@@ -121,24 +108,36 @@ def _repeated(ledger: Ledger) -> Table:
         times = Counter[str]()
         for operation in operations:
             times[operation.primitive] += operation.times
-        _add(table, _flops(sum(o.flops for o in operations)), f"{times.total():,}", _counted(times), _stacked(line, 44))
+        add_row(
+            table,
+            _flops(sum(o.flops for o in operations)),
+            f"{times.total():,}",
+            _counted(times),
+            stacked_line(line, 44),
+        )
     others = [operation for _, operations in lines[REPEATED_LINES:] for operation in operations]
     if others:
         flops, repeats = sum(o.flops for o in others), sum(o.times for o in others)
-        _add(table, _flops(flops), f"{repeats:,}", "", f"{len(lines) - REPEATED_LINES} others", style="dim")
+        add_row(table, _flops(flops), f"{repeats:,}", "", f"{len(lines) - REPEATED_LINES} others", style="dim")
     return table
 
 
 def _inputs(ledger: Ledger) -> Table:
     inputs = sorted(ledger.inputs, key=lambda value: -value.size)
-    table = _table(
+    table = plain_table(
         f"inputs that the backward reads: {_bytes(_size(inputs))}, which stay anyway and are not counted above",
         ("bytes", "right"), ("values", "left"), ("read by", "left"), ("input", "left"),
     )  # fmt: skip
     for value in inputs[:INPUTS]:
-        _add(table, _bytes(value.size), _shapes([value]), _readers(value.readers, ""), value.path or _line(value.line))
+        add_row(
+            table,
+            _bytes(value.size),
+            _shapes([value]),
+            _readers(value.readers, ""),
+            value.path or short_line(value.line),
+        )
     if others := inputs[INPUTS:]:
-        _add(table, _bytes(_size(others)), f"{len(others)} values", "", f"{len(others)} others", style="dim")
+        add_row(table, _bytes(_size(others)), f"{len(others)} values", "", f"{len(others)} others", style="dim")
     return table
 
 
@@ -154,7 +153,9 @@ def _counted(counts: Counter[str], comma: str = ", ") -> str:
 
 def _readers(reads: Sequence[Read], line: str) -> str:
     """The primitives that read a value, with their places where these are not ``line`` itself."""
-    places = (read.primitive if _line(read.line) == line else f"{read.primitive} {_place(read.line)}" for read in reads)
+    places = (
+        read.primitive if short_line(read.line) == line else f"{read.primitive} {_place(read.line)}" for read in reads
+    )
     return _counted(Counter(place.strip() for place in places), ",\n  ")
 
 
@@ -188,30 +189,6 @@ def _flops(count: float) -> str:
         if count >= 10**power:
             return f"{count / 10**power:.2f} {unit}"
     return f"{count:.0f} flop"
-
-
-def _line(line: str) -> str:
-    """``file:line (function)``, without column, the file below the working directory or where it is imported from."""
-    place, _, function = line.partition(" (")
-    file, _, rest = place.partition(":")
-    if not rest:
-        return line or "(no source line)"
-    rest = rest.partition(":")[0] + (" (" + function.replace("<locals>.", "") if function else "")
-    path = Path(file)
-    if not path.is_absolute():
-        return f"{file}:{rest}"
-    if path.is_relative_to(Path.cwd()) and "site-packages" not in path.parts:
-        return f"{path.relative_to(Path.cwd())}:{rest}"
-    roots = [root for root in sys.path if root and path.is_relative_to(root)]
-    return f"{path.relative_to(max(roots, key=len))}:{rest}" if roots else f"…/{'/'.join(path.parts[-3:])}:{rest}"
-
-
-def _stacked(line: str, width: int) -> str:
-    """A shortened line for a narrow column: its function below its place, of which the end is shown."""
-    place, space, function = line.partition(" (")
-    if len(place) > width:
-        place = f"…/{'/'.join(place.split('/')[-2:])}"
-    return f"{place}\n({function}" if space else place
 
 
 def _place(line: str) -> str:
@@ -291,7 +268,7 @@ def _areas(ledger: Ledger) -> tuple[list[str], list[Any], Any]:
     """Per source line, the bytes of its values alive at each step: of the lines that hold most for longest, then of
     all others; and what is alive beyond that, inside of equations."""
     weight: Counter[str] = Counter()
-    lines = [_line(span.line) for span in ledger.spans]
+    lines = [short_line(span.line) for span in ledger.spans]
     for span, line in zip(ledger.spans, lines, strict=True):
         weight[line] += span.size * (span.end - span.begin + 1)
     names = [name for name, total in weight.most_common(AREAS) if total]

@@ -12,6 +12,7 @@ from functional_dl.nn.dropout import dropout as drop
 from functional_dl.nn.initializers import glorot_uniform
 from functional_dl.nn.network import Network, function, layer, residual, serial
 from functional_dl.nn.normalization import layer_norm, rms_norm
+from functional_dl.traced import is_zero
 
 __all__ = ["NORMS", "block", "rotate", "self_attention", "swiglu"]
 
@@ -140,7 +141,7 @@ def block(
     else:
         raise ValueError(f"block: unknown feedforward {feedforward!r}; known: gelu, swiglu.")
     # No part at all where nothing is dropped: the keys of the parts, and so their weights, are those without dropout.
-    last = {"dropout": drop(dropout)} if dropout else {}
+    last = {} if is_zero(dropout) else {"dropout": drop(dropout)}
     mix = self_attention(width, heads, causal, kv_heads, rotary, implementation)
     return serial(
         attention=residual(serial(norm=NORMS[norm](width), mix=mix, **last)),

@@ -10,6 +10,7 @@ from jax import lax
 
 from functional_dl.nn.axes import along_channels, check_channels, wide
 from functional_dl.nn.network import Mode, Network
+from functional_dl.traced import is_traced
 
 __all__ = ["batch_norm"]
 
@@ -36,7 +37,7 @@ def batch_norm(channels: int, momentum: float = 0.1, epsilon: float = 1e-5) -> N
       >>> print(y.round(3).ravel(), state["mean"], state["variance"])
       [-1.  1.] [0.2] [1.1]
     """
-    if not 0 <= momentum <= 1:
+    if not is_traced(momentum) and not 0 <= momentum <= 1:
         raise ValueError(f"batch_norm: momentum = {momentum}; due is a share from 0 to 1.")
 
     def forward(params: Any, state: Any, x: Any, mode: Mode) -> tuple[Any, Any]:

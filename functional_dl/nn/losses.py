@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from functional_dl.nn.axes import wide
+from functional_dl.traced import is_traced, is_zero
 from functional_dl.trees import name_leaves
 
 __all__ = [
@@ -46,7 +47,7 @@ def huber(predictions: Any, targets: Any, weights: Any = None, delta: float = 1.
     Raises:
       ValueError: as `squared_error`; ``delta`` is not positive.
     """
-    if not delta > 0:
+    if not is_traced(delta) and not delta > 0:
         raise ValueError(f"huber: delta = {delta}; due is a positive number.")
     r = _difference("huber", predictions, targets)
     size = jnp.abs(r)
@@ -115,7 +116,7 @@ def softmax_cross_entropy(logits: Any, probabilities: Any, weights: Any = None, 
     _share("softmax_cross_entropy", smoothing)
     log_p = jax.nn.log_softmax(wide(logits), axis=-1)
     p = wide(probabilities)
-    p = (1 - smoothing) * p + smoothing / p.shape[-1] if smoothing else p
+    p = p if is_zero(smoothing) else (1 - smoothing) * p + smoothing / p.shape[-1]
     return _mean("softmax_cross_entropy", -jnp.sum(p * log_p, axis=-1), weights)
 
 
@@ -142,7 +143,7 @@ def cross_entropy(logits: Any, labels: Any, weights: Any = None, smoothing: floa
     a = wide(logits)
     a = a - lax.stop_gradient(jnp.max(a, axis=-1, keepdims=True))
     target = _picked(a, labels)
-    target = (1 - smoothing) * target + smoothing * jnp.mean(a, axis=-1) if smoothing else target
+    target = target if is_zero(smoothing) else (1 - smoothing) * target + smoothing * jnp.mean(a, axis=-1)
     return _mean("cross_entropy", jnp.log(jnp.sum(jnp.exp(a), axis=-1)) - target, weights)
 
 
@@ -219,7 +220,7 @@ def _labelled(who: str, logits: Any, labels: Any) -> None:
 
 
 def _share(who: str, smoothing: float) -> None:
-    if not 0 <= smoothing <= 1:
+    if not is_traced(smoothing) and not 0 <= smoothing <= 1:
         raise ValueError(f"{who}: smoothing = {smoothing}; due is a share from 0 to 1.")
 
 

@@ -13,6 +13,7 @@ from functional_dl.optim.layout import Packed
 from functional_dl.optim.optimizer import Optimizer, State
 from functional_dl.optim.pointwise import wide
 from functional_dl.optim.wrapping import wrapped
+from functional_dl.traced import is_traced
 
 __all__ = ["scale_loss", "skip_nonfinite"]
 
@@ -36,6 +37,10 @@ def _guarded(
     """Whether the gradients are numbers, and the state after an update that is made only if they are."""
     finite = _finite(packed)
     return finite, jax.lax.cond(finite, lambda s: optimizer.update(s, packed), otherwise, state)
+
+
+def _is_scale(x: float) -> bool:
+    return SMALLEST <= x <= LARGEST and float(x).hex().startswith("0x1.0000000000000p")
 
 
 def skip_nonfinite(optimizer: Optimizer) -> Optimizer:
@@ -90,7 +95,7 @@ def scale_loss(optimizer: Optimizer, initial: float = 2.0**15, growth_interval: 
       >>> print(optimizer.update(state, jnp.array([256.0], jnp.float16)).params)
       [0.5]
     """
-    if not (SMALLEST <= initial <= LARGEST and float(initial).hex().startswith("0x1.0000000000000p")):
+    if not is_traced(initial) and not _is_scale(initial):
         raise ValueError(f"scale_loss: initial {initial}; due is a power of two from 1 to 2**24.")
 
     def halve(state: State) -> State:

@@ -13,10 +13,11 @@ import numpy as np
 from functional_dl import nn, optim
 from functional_dl.config import Config, ConfigError
 from functional_dl.data import DATASETS, PREPROCESSORS, DataError, Dataset, Sampler, chain
+from functional_dl.traced import is_traced
 from functional_dl.training.objective import Objective, objective
 from functional_dl.training.step import Training, begin
 
-__all__ = ["Experiment", "build"]
+__all__ = ["Experiment", "assemble", "build", "load_data", "preprocessed", "read_data"]
 
 
 class Experiment(NamedTuple):
@@ -27,10 +28,11 @@ class Experiment(NamedTuple):
       network: the network.
       objective: what is minimised and measured.
       optimizer: the optimizer with its schedule, wrapped.
-      sampler: the batches, at their beginning.
+      sampler: the batches, at their beginning; if the seed is traced, it has sizes but cannot draw any.
       steps: how many batches the whole training sees.
       dtype: of the parameters.
       notes: what preprocessing had to say.
+      scale: by what initial kernels are multiplied.
     """
 
     data: Dataset
@@ -40,12 +42,13 @@ class Experiment(NamedTuple):
     sampler: Sampler
     steps: int
     dtype: Any
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    scale: Any = 1.0
 
-    def start(self, seed: int) -> Training:
+    def start(self, seed: Any) -> Training:
         """The first state, everything in it drawn from ``seed``."""
         # One program: run one by one, each operation on each shape would be compiled for itself.
-        return jax.jit(partial(begin, self.network, self.optimizer, seed, self.dtype))()
+        return jax.jit(partial(begin, self.network, self.optimizer, seed, self.dtype, self.scale))()
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets of the training examples ``indices``."""
@@ -69,7 +72,22 @@ def build(config: Config) -> Experiment:
       ConfigError: parts that do not go together, or a batch larger than the data.
       DataError: data that are not there or cannot be used.
     """
-    data, notes = _data(config)
+    return assemble(config, *load_data(config))
+
+
+def assemble(config: Config, data: Dataset, notes: tuple[str, ...] = ()) -> Experiment:
+    """Build what ``config`` names around data that are loaded: no file is read.
+
+    Numbers of the config may be traced (`Config.with_values`), and so this may be called in a function that is compiled
+    or batched.  Numbers that decide what is built cannot: a traced width or batch size raises JAX's own error.
+
+    Raises:
+      ConfigError: parts that do not go together, a batch larger than the data, or a traced number in the sections that
+        these were loaded by.
+    """
+    for section in (config.data, *config.preprocessing):
+        if traced := [name for name, value in section if is_traced(value)]:
+            raise ConfigError(f"[data] or [preprocessing]: {traced[0]} is traced; data are loaded before that")
     network = _network(config, data)
     size = len(data.train[0])
     try:
@@ -79,11 +97,36 @@ def build(config: Config) -> Experiment:
     steps = config.training.epochs * sampler.batches_per_epoch
     dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[config.precision.parameters]
     data, measured = objective(config, data, network)
-    return Experiment(data, network, measured, _optimizer(config, steps), sampler, steps, dtype, notes)
+    optimizer, scale = _optimizer(config, steps), config.initialization.scale
+    return Experiment(data, network, measured, optimizer, sampler, steps, dtype, notes, scale)
 
 
-def _data(config: Config) -> tuple[Dataset, tuple[str, ...]]:
-    data = DATASETS[config.named("data")](**config.data.options("name"))
+def load_data(config: Config) -> tuple[Dataset, tuple[str, ...]]:
+    """The data that ``config`` names, preprocessed, and what preprocessing had to say.
+
+    Raises:
+      ConfigError: preprocessing that does not go with the data.
+      DataError: data that are not there or cannot be used.
+    """
+    return preprocessed(config, read_data(config))
+
+
+def read_data(config: Config) -> Dataset:
+    """The data that ``config`` names, as they are.
+
+    Raises:
+      DataError: they are not there or cannot be used.
+    """
+    return DATASETS[config.named("data")](**config.data.options("name"))
+
+
+def preprocessed(config: Config, data: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+    """Data with the config's preprocessing fitted to their training part, and what it had to say.
+
+    Raises:
+      ConfigError: preprocessing that does not go with the data.
+      DataError: data that cannot be used.
+    """
     if not config.preprocessing:
         return data, ()
     if data.facts["kind"] == "language":
@@ -144,6 +187,8 @@ def _optimizer(config: Config, steps: int) -> optim.Optimizer:
         optimizer = make(**config.optimizer.options("name"), schedule=schedule)
         for wrapper in config.wrappers:
             optimizer = optim.WRAPPERS[wrapper.name](optimizer, **wrapper.options("name"))  # type: ignore[attr-defined]
+    except jax.errors.JAXTypeError:  # a traced number where a known one is due
+        raise
     except (ValueError, TypeError) as error:
         raise ConfigError(f"[optimizer], [schedule] or [wrappers]: {error}") from error
     return optimizer

@@ -17,7 +17,7 @@ from functional_dl.training.run_folder import RunFolder
 from functional_dl.training.snapshots import SnapshotError, restore, store
 from functional_dl.training.step import Training, network_step
 
-__all__ = ["Outcome", "evaluate", "resume_point", "train"]
+__all__ = ["Outcome", "evaluate", "resume_point", "snapshot_of", "train"]
 
 EVALUATION_BATCH = 512
 
@@ -55,24 +55,33 @@ def _stored(training: Training) -> dict[str, Any]:
     return {**training.optimizer.unpacked(), "network": training.network, "batches": training.steps}
 
 
-def resume_point(run: RunFolder, experiment: Experiment, config: Config) -> Training:
-    """Restore state and sampler from a run's snapshot; drop metrics written after it.
+def snapshot_of(run: RunFolder, experiment: Experiment, config: Config) -> tuple[Training, dict[str, Any]]:
+    """The state in a run's snapshot, and the facts beside it; nothing is changed.
 
     Raises:
       SnapshotError: there is none, or it does not fit the config.
     """
     first = experiment.start(config.seed)
     tree, facts = restore(run.snapshot, _stored(first))
+    network, steps = jax.tree.map(jax.numpy.asarray, (tree["network"], tree["batches"]))
+    return Training(first.optimizer.packed_again(tree), network, first.key, steps), facts
+
+
+def resume_point(run: RunFolder, experiment: Experiment, config: Config) -> Training:
+    """Restore state and sampler from a run's snapshot; drop metrics written after it.
+
+    Raises:
+      SnapshotError: there is none, or it does not fit the config.
+    """
+    state, facts = snapshot_of(run, experiment, config)
     if facts.get("batch") != config.training.batch or facts.get("seed") != config.seed:
         raise SnapshotError(
             f"{run.snapshot} was made with batch {facts.get('batch')} and seed {facts.get('seed')}; the config has "
             f"batch {config.training.batch} and seed {config.seed}, with which it would not go on as it was"
         )
     experiment.sampler.epoch, experiment.sampler.position = int(facts["epoch"]), int(facts["position"])
-    steps = jax.numpy.asarray(tree["batches"])
-    run.rewind(int(steps))
-    network = jax.tree.map(jax.numpy.asarray, tree["network"])
-    return Training(first.optimizer.packed_again(tree), network, first.key, steps)
+    run.rewind(int(state.steps))
+    return state
 
 
 def train(

@@ -12,6 +12,7 @@ import numpy as np
 from functional_dl.config import Config, ConfigError
 from functional_dl.data import Dataset
 from functional_dl.nn import Network, losses
+from functional_dl.traced import is_zero
 
 __all__ = ["Objective", "objective"]
 
@@ -83,9 +84,9 @@ def objective(config: Config, data: Dataset, network: Network) -> tuple[Dataset,
     def train(params: Any, network_state: Any, key: Any, inputs: Any, targets: Any) -> tuple[Any, Any]:
         outputs, after = network.train(params, cast(params, inputs), network_state, key)
         value, metrics = measured(outputs, targets)
-        if config.penalty.l1:
+        if not is_zero(config.penalty.l1):
             value = value + config.penalty.l1 * losses.l1_penalty(params)
-        if config.penalty.l2:
+        if not is_zero(config.penalty.l2):
             value = value + config.penalty.l2 * losses.l2_penalty(params)
         return value, (after, metrics)
 

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from functional_dl.trees import TreeError, from_named, name_leaves
 
-__all__ = ["SnapshotError", "restore", "store", "write_atomically"]
+__all__ = ["SnapshotError", "facts_of", "restore", "store", "write_atomically"]
 
 
 class SnapshotError(ValueError):
@@ -51,16 +51,29 @@ def restore(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
       SnapshotError: the file is missing, truncated or foreign, or does not fit ``like``; with the name of what does
         not fit, what it is and what it should be.
     """
-    if not path.is_file():
-        raise SnapshotError(f"{path}: no such snapshot")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = file.keys()
-            arrays = {name: file.get_tensor(name) for name in names}
-            facts = json.loads((file.metadata() or {})["facts"])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise SnapshotError(f"{path}: unreadable or truncated snapshot ({type(error).__name__}: {error})") from error
+    arrays, facts = _read(path, arrays=True)
     try:
         return from_named(like, arrays), facts
     except TreeError as error:
         raise SnapshotError(f"{path} does not fit the config: {error}") from error
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    """The facts of a snapshot, without its arrays.
+
+    Raises:
+      SnapshotError: the file is missing, truncated or foreign.
+    """
+    return _read(path, arrays=False)[1]
+
+
+def _read(path: Path, arrays: bool) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    if not path.is_file():
+        raise SnapshotError(f"{path}: no such snapshot")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = list(file.keys()) if arrays else []  # noqa: SIM118  # no mapping
+            found = {name: file.get_tensor(name) for name in names}
+            return found, json.loads((file.metadata() or {})["facts"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise SnapshotError(f"{path}: unreadable or truncated snapshot ({type(error).__name__}: {error})") from error

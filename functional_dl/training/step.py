@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,8 +11,10 @@ import jax.numpy as jnp
 
 from functional_dl.autodiff.transforms import value_and_grad
 from functional_dl.nn import Network
+from functional_dl.nn.losses import is_weight
 from functional_dl.optim import Optimizer, State
-from functional_dl.trees import global_norm
+from functional_dl.traced import is_traced
+from functional_dl.trees import global_norm, path_name
 
 __all__ = ["Training", "begin", "network_step", "train_step"]
 
@@ -32,14 +35,28 @@ class Training(NamedTuple):
     steps: jax.Array
 
 
-def begin(network: Network, optimizer: Optimizer, seed: int, dtype: Any = None) -> Training:
-    """The first state of a training, everything in it from ``seed``; parameters in ``dtype``, if one is given."""
+def begin(network: Network, optimizer: Optimizer, seed: Any, dtype: Any = None, scale: Any = 1.0) -> Training:
+    """The first state of a training, everything in it from ``seed``.
+
+    Args:
+      network, optimizer: of what.
+      seed: a whole number below 2³², or a traced one of uint32, which gives the same state.
+      dtype: of the parameters; ``None``: their own.
+      scale: by what initial kernels are multiplied: what has two axes or more and is no stack of biases or gains.
+    """
     key = jax.random.key(seed)
     params = network.init(key)
+    if is_traced(scale) or scale != 1:
+        params = jax.tree_util.tree_map_with_path(partial(_scaled, scale), params)
     if dtype is not None:
         params = jax.tree.map(lambda x: x.astype(dtype), params)
     # `init` splits the key into its layers'; the number is far from theirs.
     return Training(optimizer.init(params), network.state(), jax.random.fold_in(key, 2**31), jnp.zeros((), jnp.int32))
+
+
+def _scaled(scale: Any, path: Any, leaf: Any) -> Any:
+    kernel = jnp.ndim(leaf) >= 2 and is_weight(path_name(path), leaf)
+    return leaf * jnp.asarray(scale, leaf.dtype) if kernel else leaf
 
 
 def train_step(

@@ -6,6 +6,7 @@ from functional_dl.nn.activations import ACTIVATIONS, maxout, parametric_relu
 from functional_dl.nn.batch_norm import batch_norm
 from functional_dl.nn.dropout import dropout
 from functional_dl.nn.network import Network, function
+from functional_dl.traced import is_zero
 
 __all__ = ["activated", "dropped", "normed", "widened"]
 
@@ -32,8 +33,8 @@ def activated(name: str, activation: str, channels: int, pieces: int = 1) -> dic
 
 
 def dropped(name: str, rate: float) -> dict[str, Network]:
-    """Dropout under ``name``, unless its rate is 0."""
-    return {name: dropout(rate)} if rate else {}
+    """Dropout under ``name``, unless its rate is known to be 0."""
+    return {} if is_zero(rate) else {name: dropout(rate)}
 
 
 def normed(name: str, channels: int, wanted: bool) -> dict[str, Network]:
