@@ -1,4 +1,4 @@
-"""The command line: ``functional-dl train``, ``check``, ``ledger`` and ``diagnose``, a file for each."""
+"""The command line: ``functional-dl train``, ``check``, ``ledger``, ``diagnose`` and ``tune``, a file for each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from functional_dl.cli.check import check_command
 from functional_dl.cli.diagnose import diagnose_command
 from functional_dl.cli.ledger import ledger_command
 from functional_dl.cli.train import train_command
+from functional_dl.cli.tune import tune_command
 from functional_dl.config import ConfigError
 from functional_dl.data import DataError
 from functional_dl.training.snapshots import SnapshotError
@@ -20,10 +21,10 @@ __all__ = ["main"]
 
 @click.group()
 def cli() -> None:
-    """Train networks on gradients made by hand-written rules; check those, see what they keep and how they flow."""
+    """Train networks on gradients made by hand-written rules, and tune them; check those rules, see what they do."""
 
 
-for _command in (train_command, check_command, ledger_command, diagnose_command):
+for _command in (train_command, check_command, ledger_command, diagnose_command, tune_command):
     cli.add_command(_command)
 
 

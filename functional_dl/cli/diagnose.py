@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,9 @@ def diagnose_command(
     console, experiment = open_console(width=150), build(resolved)
     training = experiment.start(resolved.seed) if run is None else snapshot_of(run, experiment, resolved)[0]
     describe(console, resolved, experiment, training.optimizer.params)
+    at = int(training.steps) + steps
     flows = {AS_IT_IS: _measured(console, resolved, experiment, training, steps, examples)}
-    _tell(console, flows[AS_IT_IS], resolved)
+    _tell(console, flows[AS_IT_IS], resolved, at)
     if run is None:
         for text, variant in variants.items():
             experiment = build(variant)
@@ -99,7 +101,8 @@ def diagnose_command(
     if listing is not None:
         write_atomically(listing, to_json(flows).encode())
         console.print(f"figures: {listing}", soft_wrap=True)
-    title = f"{resolved.name}: {resolved.named('model')}, gradient flow at step {int(training.steps) + steps:,}"
+    changed = f" ({' '.join(overrides)})" if overrides else ""
+    title = f"{resolved.name}{changed}: {resolved.named('model')}, gradient flow at step {at:,}"
     target = image or Path(f"{resolved.name}_gradient_flow.png")
     write_picture(console, target, lambda path: picture(flows, path, title))
 
@@ -132,21 +135,18 @@ def _measured(
     """The flow after so many steps, over as many of the first batches as have so many examples in all."""
     sampler = experiment.sampler
     if steps:
-        step, batches = (
-            network_step(experiment.objective.train, experiment.optimizer, memory=config.memory.plan),
-            _from_the_beginning(sampler),
-        )
-        for _ in range(steps):
-            training, _metrics = step(training, experiment.batch(next(batches)))
+        step = network_step(experiment.objective.train, experiment.optimizer, memory=config.memory.plan)
+        for indices in islice(_from_the_beginning(sampler), steps):
+            training, _ = step(training, experiment.batch(indices))
     loss, params = experiment.loss(training), experiment.optimizer.eval_params(training.optimizer)
 
     def measure(params: Any, state: Any, batch: Sequence[Any]) -> Flow:
         own = {"optimizer": experiment.optimizer, "state": state, "memory": config.memory.plan}
         return gradient_flow(loss, params, batch, has_aux=True, **own)
 
-    run, batches = jax.jit(measure), _from_the_beginning(sampler)
-    portions = max(1, min(examples // sampler.batch, sampler.batches_per_epoch))
-    flow = averaged([run(params, training.optimizer, experiment.batch(next(batches))) for _ in range(portions)])
+    run, portions = jax.jit(measure), max(1, min(examples // sampler.batch, sampler.batches_per_epoch))
+    batches = map(experiment.batch, islice(_from_the_beginning(sampler), portions))
+    flow = averaged([run(params, training.optimizer, batch) for batch in batches])
     console.print(f"measured at step {int(training.steps):,}, on {portions * sampler.batch:,} training examples")
     return flow
 
@@ -155,7 +155,7 @@ def _from_the_beginning(sampler: Sampler) -> Sampler:
     return Sampler(sampler.size, sampler.batch, sampler.seed)
 
 
-def _tell(console: Console, flow: Flow, config: Config) -> None:
+def _tell(console: Console, flow: Flow, config: Config, at: int) -> None:
     """The table, and in words what is seen in it and what helps in such a network."""
     for table in tables(flow):
         console.print()
@@ -164,7 +164,9 @@ def _tell(console: Console, flow: Flow, config: Config) -> None:
     settings = config.model_dump(mode="json")
     for finding in diagnose(flow):
         _say(console, finding.kind, finding.text)
-        for advice in advise(finding.remedies, settings):
+        # What is dead before the first step was not killed by a step.
+        remedies = [name for name in finding.remedies if at or finding.kind != "dead" or name != "lower_rate"]
+        for advice in advise(remedies, settings):
             given = " ".join(map(shlex.quote, advice.settings))
             console.print(Text(f"  try {given}: {advice.words}" if given else f"  try {advice.words}"), soft_wrap=True)
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -16,6 +12,7 @@ from rich.table import Table
 
 from functional_dl.cli.check import gradient_agrees
 from functional_dl.cli.opening import describe, open_console
+from functional_dl.cli.stopping import STOPPED, stop_requests
 from functional_dl.config import Config, load
 from functional_dl.training.experiment import Experiment, build
 from functional_dl.training.loop import Outcome, resume_point, train
@@ -23,24 +20,6 @@ from functional_dl.training.pictures import learning_curve
 from functional_dl.training.run_folder import RunFolder
 
 __all__ = ["train_command"]
-
-
-@contextmanager
-def _stop_requests() -> Iterator[list[int]]:
-    """Turn SIGINT and SIGTERM into an entry of a list; a second SIGINT ends at once, as usual."""
-    received: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @click.command("train")
@@ -81,7 +60,7 @@ def train_command(config: Path | None, overrides: tuple[str, ...], resume: Path 
         console.print(f"resuming {run.path} at step {int(state.steps):,}")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
                TimeRemainingColumn())  # fmt: skip
-    with _stop_requests() as received, Progress(*columns, console=console) as bar:
+    with stop_requests() as received, Progress(*columns, console=console) as bar:
         task = bar.add_task("training", total=experiment.steps, completed=int(state.steps), note="")
 
         def show(step: int, loss: float, pace: float) -> None:
@@ -91,7 +70,7 @@ def train_command(config: Path | None, overrides: tuple[str, ...], resume: Path 
     _report(console, experiment, run, resolved, outcome)
     if not outcome.finished:
         console.print(f"stopped and saved; go on with: functional-dl train --resume {run.path}")
-        sys.exit(130)
+        sys.exit(STOPPED)
 
 
 def _report(console: Console, experiment: Experiment, run: RunFolder, config: Config, outcome: Outcome) -> None:

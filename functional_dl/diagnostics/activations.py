@@ -138,7 +138,13 @@ def _piece(uses: Uses, a: Any, h: Any) -> Piece | None:
     constants = [(v, x) for v, x in zip(graph.constvars, graph.consts, strict=True) if v in read]
     phi = Graph([a], [h], eqns, [v for v, _ in constants], [x for _, x in constants])
     steepest, linear = steepness(phi)
+    if steepest is None and all(kind in _REDUCTIONS for kind in _reader_kinds(uses, h)):
+        return None  # a square that is summed up is a loss, no activation
     return None if linear else Piece(a, h, phi, title([e for e in eqns if not _is_constant(uses, e)]), steepest)
+
+
+def _reader_kinds(uses: Uses, v: Any) -> list[str]:
+    return [uses.graph.eqns[i].primitive.name for i in uses.readers.get(v, [])]
 
 
 def _is_constant(uses: Uses, eqn: Any) -> bool:

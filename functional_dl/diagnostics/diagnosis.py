@@ -290,6 +290,6 @@ def _healthy(chain: Sequence[Figures], found: Sequence[Figures]) -> Finding:
         )
     if any(x.steepest is not None for x in found):
         words.append(f"{'few units are' if any(x.dead for x in found) else 'no unit is'} dead on these data")
-    if ratios := [x.kernel.ratio for x in chain if x.kernel is not None and x.kernel.ratio is not None]:
+    if ratios := [x.kernel.ratio for x in chain if x.kernel is not None and x.kernel.ratio]:
         words.append(f"steps are {min(ratios):.1e} to {max(ratios):.1e} of the weights")
     return Finding("healthy", (), f"The gradient gets through: {'; '.join(words)}.", (), rate)

@@ -14,30 +14,22 @@ from functional_dl.rules.book import called_name
 
 __all__ = ["inner_program", "is_elementwise", "steepness", "title", "uniform"]
 
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
-_ELEMENTWISE = frozenset(
-    """
-    abs acos acosh add add_any and asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type copy copy_p cos cosh
-    digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge gt integer_pow is_finite le lgamma log log1p logistic lt max
-    min mul name ne neg nextafter not or pow reduce_precision rem round rsqrt select_n sign sin sinh sqrt square sub tan
-    tanh xor
-""".split()
-)
+# What acts entry by entry, and an activation is not called after.
+_PLAIN = frozenset({
+    "abs", "add", "add_any", "and", "clamp", "convert_element_type", "copy", "copy_p", "div", "eq", "ge", "gt",
+    "integer_pow", "is_finite", "le", "lt", "mul", "name", "ne", "neg", "not", "or", "reduce_precision",
+    "select_n", "square", "sub", "xor",
+})  # fmt: skip
+_ELEMENTWISE = _PLAIN | {
+    "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "cos", "cosh", "digamma", "erf",
+    "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "lgamma", "log", "log1p", "logistic", "max", "min",
+    "nextafter", "pow", "rem", "round", "rsqrt", "sign", "sin", "sinh", "sqrt", "tan", "tanh",
+}  # fmt: skip
 # What only changes the shape: of a value that is the same everywhere it says nothing.
 _SHAPES = frozenset({"broadcast_in_dim", "reshape", "squeeze"})
-# What an activation is not called after.
-_PLAIN = frozenset(
-    """
-    abs add add_any and clamp convert_element_type copy copy_p div eq ge gt integer_pow is_finite le lt mul name ne neg
-    not or reduce_precision select_n square sub xor
-""".split()
-)
 _CALLS = ("jit", "closed_call", "custom_jvp_call")
 # Well-known formulas that JAX has no function for in the program, by the operations they are made of.
-_FORMULAS = [({"erf"}, "gelu"), ({"erfc"}, "gelu"), ({"integer_pow", "tanh"}, "gelu"), ({"logistic", "mul"}, "silu")]
+_FORMULAS = [({"erf"}, "gelu"), ({"erfc"}, "gelu"), ({"integer_pow", "tanh"}, "gelu"), ({"logistic"}, "silu")]
 _GRID = 12.0  # from −12 to 12: beyond it sigmoids are flat to the last digit of float32
 _POINTS = 4801
 
@@ -80,8 +72,9 @@ def uniform(eqns: Iterable[Any], constants: Iterable[tuple[Any, Any]]) -> set[An
 def title(eqns: Sequence[Any]) -> str:
     """What the function made of ``eqns`` is called."""
     kinds = {eqn.primitive.name for eqn in eqns}
+    gated = any(eqn.primitive.name == "mul" and all(type(v) is not Literal for v in eqn.invars) for eqn in eqns)
     for parts, name in _FORMULAS:
-        if parts <= kinds and all(eqn.primitive.name not in _CALLS for eqn in eqns):
+        if gated and parts <= kinds and kinds.isdisjoint(_CALLS):
             return name
     names = [called_name(eqn.primitive.name, eqn.params) if inner_program(eqn) is not None else eqn.primitive.name
              for eqn in eqns]  # fmt: skip

@@ -21,8 +21,9 @@ __all__ = ["tables", "to_json"]
 NAME = 30  # characters of a layer's name in one line
 _CAPTION = (
     "a, Φ(a): root mean square of the entries;  δ: ‖∂L/∂a‖/√units;  /next: δ over that of the row below\n"
-    "‖∂L/∂w‖, ‖Δw‖/‖w‖: of the layer's kernel"
+    "‖∂L/∂w‖: of the layer's kernel"
 )
+_STEPS = ", as is ‖Δw‖/‖w‖, a step's size"
 _UNITS = (
     f"\nsaturated: units whose slope is under {SATURATED:.0%} of the steepest on average;  "
     "dead: units whose slope is 0 on all data"
@@ -43,7 +44,7 @@ def tables(flow: Flow) -> list[Table]:
         *([("saturated", "right"), ("dead", "right")] if units else []), ("line", "whole"),
     ]  # fmt: skip
     looped = any(x.place.times is not None for x in found)
-    caption = _CAPTION + _UNITS * units + _LOOPS * looped
+    caption = _CAPTION + _STEPS * updates + _UNITS * units + _LOOPS * looped
     table = plain_table(f"the backward pass, layer by layer; loss {float(flow.loss):.4g}", *columns, caption=caption)
     rows = _by_place(found)
     for i, (place, own) in enumerate(rows):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.source_info_util import register_exclusion
 from jax.tree_util import tree_flatten, tree_flatten_with_path, tree_leaves, tree_unflatten
 
 from functional_dl.autodiff.arguments import as_array
@@ -22,6 +24,8 @@ from functional_dl.optim import Optimizer, State
 from functional_dl.trees import path_name
 
 __all__ = ["gradient_flow"]
+
+register_exclusion(str(Path(__file__).parent))  # the engine's errors point at lines of the user's, not at these
 
 
 def gradient_flow(

@@ -26,12 +26,16 @@ class RunFolder:
         self.path = path
 
     @classmethod
-    def create(cls, parent: Path, config: Config) -> RunFolder:
-        """Make ``parent/<name>-<n>`` with the first free n, and write the resolved config into it."""
+    def create(cls, parent: Path, config: Config, kind: str = "") -> RunFolder:
+        """Make ``parent/<name>-<n>`` with the first free n, and write the resolved config into it.
+
+        A run that is no training says its ``kind``: ``parent/<name>-tune-<n>``.
+        """
+        name = f"{config.name}-{kind}" if kind else config.name
         parent.mkdir(parents=True, exist_ok=True)
         number = 1
         while True:
-            path = parent / f"{config.name}-{number}"
+            path = parent / f"{name}-{number}"
             try:
                 path.mkdir()
                 break
@@ -67,10 +71,10 @@ class RunFolder:
         """Where the learning curve is."""
         return self.path / "learning_curve.png"
 
-    def write_config(self, config: Config) -> None:
-        """Write the resolved config."""
+    def write_config(self, config: Config, file: str = "config.toml") -> None:
+        """Write the resolved config, or another one into another file."""
         table = config.model_dump(exclude_none=True, mode="json")
-        write_atomically(self.path / "config.toml", tomli_w.dumps(table).encode())
+        write_atomically(self.path / file, tomli_w.dumps(table).encode())
 
     def append(self, line: dict[str, Any]) -> None:
         """Add one line of metrics."""

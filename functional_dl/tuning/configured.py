@@ -83,7 +83,7 @@ def configured(config: Config, validation: float = 0.2, score: str | None = None
         parts = Parts(ready.train, tuple(x[:cut] for x in ready.test), tuple(x[cut:] for x in ready.test))
         return Prepared(recipe, parts, own.training.batch, experiment.steps)
 
-    first = prepare({})
+    first = prepare({})  # read once
     name, more = _score_of(first, score)
 
     def lower_is_better(metrics: Mapping[str, Any]) -> Any:
@@ -92,7 +92,10 @@ def configured(config: Config, validation: float = 0.2, score: str | None = None
     def settled(key: str) -> bool:
         return key.partition(".")[0] in SETTLED
 
-    return Problem(prepare, first.steps, lower_is_better, (name, more), settled)
+    def ready(values: Mapping[str, Any]) -> Prepared:
+        return prepare(values) if values else first
+
+    return Problem(ready, first.steps, lower_is_better, (name, more), settled)
 
 
 def _with_validation(config: Config, share: float, seed: int) -> tuple[Dataset, int]:

@@ -131,7 +131,7 @@ def search(
             return Recipe(start, whole, evaluate, made, memory)
 
         own = _by_place(settled)["training"]
-        size = Sampler(len(train[0]), own.get("batch", batch)).batch  # which checks it
+        size = Sampler(len(parts.train[0]), own.get("batch", batch)).batch  # which checks it
         return Prepared(recipe, parts, size, own.get("steps", steps))
 
     problem = Problem(

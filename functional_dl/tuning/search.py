@@ -14,7 +14,11 @@ from functional_dl.tuning.population import Member, Population
 from functional_dl.tuning.problem import Problem, numbers_among
 from functional_dl.tuning.trials import Line, Trials
 
-__all__ = ["Finalist", "Found", "Progress", "run_search"]
+__all__ = ["Finalist", "Found", "Progress", "SearchError", "run_search"]
+
+
+class SearchError(ValueError):
+    """A search that came to nothing: what was tried, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -108,19 +112,23 @@ class _Search:
         devices: Sequence[Any] | None,
         limit: int | None,
         report: Report,
-        spare: int,
+        finalists: int,
+        seeds: int,
     ) -> None:
         self.problem, self.seed, self.trials, self._report = problem, seed, trials, report
         self.run = strategy.start(space, seed, problem.steps)
-        self._facts = {"seed": seed, "strategy": repr(strategy), "space": repr(dict(sorted(space.items())))}
-        self._known = trials.resume(self._facts) if resume else {}
+        self._facts = {
+            "seed": seed, "strategy": repr(strategy), "space": repr(dict(sorted(space.items()))),
+            "finalists": finalists, "seeds": seeds,
+        }  # fmt: skip
+        self._known = trials.resume(self._facts) if resume else trials.begin()
         self._replayed = int(self._known.get("rounds", 0))
         self._made: dict[int, int] = {}
         self._repeats: dict[int, tuple[int, int]] = {}  # finalists' further trainings: of whom, and the how manieth
         self.member_steps = 0
         first = self.member(0).values
         self.population = Population(
-            problem, numbers_among(problem, first, list(first)), self.member, devices, limit, self.run.capacity + spare,
+            problem, numbers_among(problem, first, list(first)), self.member, devices, limit, self.run.capacity + finalists,
             self._known.get("chunks"),
         )  # fmt: skip
 
@@ -147,7 +155,8 @@ class _Search:
         # A finalist whose state nobody needed any more begins anew.
         made = {i: self._made.get(i, 0) if i in self.population.held else 0 for i in goal}
         self._report(Progress(number, made, goal, self.member_steps, None, finals))
-        metrics = self.population.run({i: goal[i] - made[i] for i in goal})
+        measured = self.population.run({i: goal[i] - made[i] for i in goal})
+        metrics = {i: measured[i] for i in goal}  # in the strategy's order, whatever row they are in
         self._made.update({i: steps for i, steps in made.items() if i in self._made})
         self._advance(goal)
         self.trials.append([self._line(number, i, found) for i, found in metrics.items()])
@@ -217,11 +226,12 @@ def run_search(
       stopping: asked after each round.
 
     Raises:
-      SnapshotError: ``resume`` of what is not there or of another search.
-      ValueError: no member came to a finite score, or not even one fits on the device.
+      SnapshotError: ``resume`` of what is not there or of another search; a new search in the folder of another.
+      SearchError: no member came to a finite score.
+      ValueError: not even one member fits on the device.
     """
     trials = Trials(None) if trials is None else trials
-    search = _Search(problem, space, strategy, seed, trials, resume, devices, limit, report, finalists)
+    search = _Search(problem, space, strategy, seed, trials, resume, devices, limit, report, finalists, seeds)
     run, number = search.run, 0
     while (asked := run.ask()) is not None:
         metrics = search.round(number, {job.member: job.start + asked.steps for job in asked.jobs})
@@ -239,7 +249,7 @@ def _decided(search: _Search, number: int, count: int, seeds: int) -> Found:
     run, standing, spent = search.run, tuple(search.run.standing()), search.member_steps
     chosen = [i for i, _, result in standing[:count] if math.isfinite(result.score) and math.isfinite(result.loss)]
     if not chosen:
-        raise ValueError(f"none of {len(standing)} members came to a finite score: the space wants other bounds.")
+        raise SearchError(f"none of {len(standing)} members came to a finite score: the space wants other bounds.")
     trainings = search.repeats(chosen, seeds, free=1 + max(i for i, _, _ in standing))
     everyone = [i for own in trainings.values() for i in own]
     # Members that are at their end make no step and are only measured again: all are in one round.

@@ -54,9 +54,26 @@ class Trials:
         return None if self.folder is None else self.folder / "trials.jsonl"
 
     @property
+    def is_there(self) -> bool:
+        """Whether a search has begun here, be it that it has finished no round yet."""
+        return self.file is not None and self.file.is_file()
+
+    @property
     def snapshot(self) -> Path | None:
         """Where the population is."""
         return None if self.folder is None else self.folder / "population.safetensors"
+
+    def begin(self) -> dict[str, Any]:
+        """Make sure that nothing is there; what a search left that did not finish its first round is dropped.
+
+        Raises:
+          SnapshotError: there is a search, which a new one would mix its results with.
+        """
+        if self.snapshot is not None and self.snapshot.is_file():
+            raise SnapshotError(f"{self.folder} holds a search; due is to resume it, or another folder")
+        if self.file is not None:
+            write_atomically(self.file, b"")
+        return {}
 
     def append(self, lines: Sequence[Line]) -> None:
         """Add the results of a round."""

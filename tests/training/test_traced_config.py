@@ -112,6 +112,12 @@ def test_what_decides_structure_is_not_traced() -> None:
     def steps(key: str) -> Any:
         return lambda x: assemble(resolved.with_values({key: x}), KINDS["classification"]).start(0).steps
 
+    with pytest.raises(jax.errors.ConcretizationTypeError):  # not a ConfigError, as of a wrong number
+        limited = config.parse({**COMMON, "model": MLP, "optimizer": {"name": "lbfgs"}}, "lbfgs")
+        jax.eval_shape(
+            lambda x: assemble(limited.with_values({"optimizer.history": x}), KINDS["classification"]).steps,
+            np.int32(3),
+        )
     for key, x in {"training.batch": np.int32(8), "model.batch_norm": np.bool_(True)}.items():
         with pytest.raises(jax.errors.ConcretizationTypeError):
             jax.eval_shape(steps(key), x)
@@ -165,7 +171,18 @@ def test_initial_scale() -> None:
         np.testing.assert_array_equal(name_leaves(doubled)[path], 2 * x if kernel else x, err_msg=path)
     jax.tree.map(np.testing.assert_array_equal, narrow, jax.jit(lambda x: start(jnp.bfloat16, x))(1.1))
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b.astype(jnp.bfloat16)), narrow, longer)
-    assert str(jax.make_jaxpr(lambda: start(None, 1.0))()) == str(jax.make_jaxpr(start)())
+    multiplied = [str(jax.make_jaxpr(lambda x=x: start(None, x))()).count(" mul ") for x in (1.0, 2.0)]
+    assert multiplied[0] < multiplied[1]
+
+
+def test_initial_scale_of_a_config() -> None:
+    resolved = config.parse({**COMMON, **CASES["mlp"][1], "initialization": {"scale": 2.0}}, "mlp")
+    doubled, plain = (
+        name_leaves(assemble(x, KINDS["classification"]).start(0).optimizer.params)
+        for x in (resolved, resolved.with_values({"initialization.scale": 1.0}))
+    )
+    for path, x in plain.items():
+        np.testing.assert_array_equal(doubled[path], 2 * x if path.endswith("kernel") else x, err_msg=path)
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), True])
