@@ -19,8 +19,8 @@ from functional_dl.config.sections import (
     sections,
     tagged,
 )
-from functional_dl.strategies.space import read_space, write_space
 from functional_dl.strategies.named import STRATEGIES
+from functional_dl.strategies.space import read_space, write_space
 
 __all__ = ["SEARCHES", "TAGS", "Config", "Policy", "Tuning"]
 
@@ -101,7 +101,7 @@ class Tuning(Section):
         rate, from a tenth of the config's to ten times as much.
       strategy: who is trained and how far.
       validation: the share of the training part that members are ranked by and none trains on.
-      score: the metric by which; by default accuracy where there is one, otherwise the loss.
+      score: the metric by which; by default accuracy for a classification, otherwise the loss.
       finalists, seeds: how many of the best are trained with how many seeds.
     """
 

@@ -72,8 +72,10 @@ class Uses:
         return type(v) is Literal or v in self.known
 
 
-def applied(uses: Uses, a: Any) -> tuple[Piece, ...]:
+def applied(uses: Uses, a: Any, axis: int) -> tuple[Piece, ...]:
     """What is applied to the value ``a``: an activation, one for each part of it along the last axis, or nothing.
+
+    Its units lie along ``axis``.
 
     An activation is the largest part of the program that is a function of the entries of ``a``, each by itself, and of
     nothing else: all that reads them further on reads its result.  Where ``a`` is normalised first (batch, layer,
@@ -83,7 +85,7 @@ def applied(uses: Uses, a: Any) -> tuple[Piece, ...]:
         return ()
     if piece := _activation(uses, a):
         return (piece,)
-    return _pieces(uses, a) or _beyond_norm(uses, a)
+    return (_pieces(uses, a) if axis == len(a.aval.shape) - 1 else ()) or _beyond_norm(uses, a, axis)
 
 
 def _alone(uses: Uses, a: Any) -> tuple[set[Any], list[Any]]:
@@ -194,12 +196,12 @@ class _State(NamedTuple):
     rooted: bool = False
 
 
-def _beyond_norm(uses: Uses, a: Any) -> tuple[Piece, ...]:
+def _beyond_norm(uses: Uses, a: Any, axis: int) -> tuple[Piece, ...]:
     """The activation that is applied to ``a`` normalised: followed through means and variances of ``a``, and what has
     one number for each channel; not through a sum with, or a product of, other values of its size."""
     if not a.aval.shape:
         return ()
-    size, width = a.aval.size, a.aval.shape[-1]
+    shape, width = a.aval.shape, a.aval.shape[axis]
     states: dict[Any, _State] = {a: _State()}
     queue = list(uses.readers.get(a, []))
     heapq.heapify(queue)
@@ -211,8 +213,10 @@ def _beyond_norm(uses: Uses, a: Any) -> tuple[Piece, ...]:
         done.add(i)
         eqn = uses.graph.eqns[i]
         kind = eqn.primitive.name
-        if kind not in _REDUCTIONS | _MOVES and not (is_elementwise(eqn) and inner_program(eqn) is None):
+        if kind not in _REDUCTIONS | _MOVES and not is_elementwise(eqn):
             continue
+        if inner_program(eqn) is not None and eqn.outvars[0].aval.shape == shape:
+            continue  # an activation, though not of the normalised value alone
         own = [states[v] for v in eqn.invars if type(v) is not Literal and v in states]
         others = [v for v in eqn.invars if type(v) is not Literal and v not in states]
         if any(_own_size(uses, v) > width for v in others):
@@ -221,7 +225,7 @@ def _beyond_norm(uses: Uses, a: Any) -> tuple[Piece, ...]:
         state = _State(reduced or kind in _REDUCTIONS, rooted or (reduced and kind in ("rsqrt", "sqrt")))
         z = eqn.outvars[0]
         states[z] = state
-        alike = z.aval.size == size and z.aval.shape[-1:] == (width,) and is_float(z.aval)
+        alike = z.aval.shape == shape and is_float(z.aval)
         if alike and state.rooted >= state.reduced and (piece := _activation(uses, z)):
             return (piece,)
         for j in uses.readers.get(z, []):

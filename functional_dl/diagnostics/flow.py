@@ -57,8 +57,9 @@ class Measures:
       value: the norm of the value itself, a (the pre-activation).
       activation: the norm of Φ(a); of a where nothing is applied.
       delta: the norm of δ = ∂L/∂a, the cotangent that the backward pass carries there.
-      slope: (units,) for each unit, an index along the last axis, the mean of |Φ'(a)| over all the rest, in shares of
-        the largest that Φ' can be; ``None`` if only norms were asked for, or nothing is applied.
+      slope: (units,) for each unit, an index along the last axis (of a convolution along its channels, of ``W @ x``
+        along the rows of ``W``), the mean of |Φ'(a)| over all the rest, in shares of the largest that Φ' can be;
+        ``None`` if only norms were asked for, or nothing is applied.
       steepest: (units,) the largest of |Φ'(a)| instead of the mean: where it is 0, the unit is dead on these data.
     """
 

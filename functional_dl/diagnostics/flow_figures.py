@@ -44,8 +44,8 @@ class Figures:
       place: what was measured.
       name: the place's, with ``[3]`` after it for the fourth iteration of scanned layers.
       value, activation: the root mean square of the entries of a and of Φ(a).
-      delta: ‖δ‖/√units.  Units are counted by the last axis, and what a unit has over examples, positions and times is
-        added up in squares: so a layer's width does not matter, nor does a pooling that hands on one position of four.
+      delta: ‖δ‖/√units.  What a unit has over examples, positions and times is added up in squares: so a layer's width
+        does not matter, nor does a pooling that hands on one position of four.
       kernel: the largest of its parameters; ``None`` for a place without.
       slope, steepest: of each unit, as in `Measures`.
       over_time: δ as above at each iteration of a loop whose parameters are shared; else ``None``.
@@ -104,8 +104,7 @@ def _figures(flow: Flow, grads: dict[str, Any], place: Place, measures: Measures
     own = jax.tree.map(lambda x: np.asarray(x, np.float64), measures)
     if iteration is not None:
         own = jax.tree.map(lambda x: x[iteration], own)
-    units = place.shape[-1] if place.shape else 1
-    delta = own.delta / np.sqrt(max(1, units))
+    delta = own.delta / np.sqrt(max(1, _units(place, own)))
     looped = place.times is not None and not place.stacked
     return Figures(
         place=place,
@@ -118,6 +117,13 @@ def _figures(flow: Flow, grads: dict[str, Any], place: Place, measures: Measures
         steepest=None if own.steepest is None else own.steepest.max(0) if looped else own.steepest,
         over_time=delta if looped else None,
     )
+
+
+def _units(place: Place, measures: Measures) -> int:
+    """As many as there are slopes, if these are of one axis; else the last axis is taken to be that of the units."""
+    if measures.slope is not None and measures.slope.shape[-1] in place.shape:
+        return int(measures.slope.shape[-1])
+    return place.shape[-1] if place.shape else 1
 
 
 def _over_all(norms: Any) -> float:

@@ -63,7 +63,8 @@ def gradient_flow(
       batch: the loss's other arguments, pytrees of arrays.
       has_aux: whether ``loss`` returns a pair.
       optimizer, state: whose update is to be measured, from ``state`` with this gradient; without both, none is.
-      units: whether to measure for each unit the mean and the largest |Φ'(a)|, in shares of sup |Φ'|.
+      units: whether to measure for each unit the mean and the largest |Φ'(a)|, in shares of sup |Φ'|, which is looked
+        for on a grid from −12 to 12.
       memory: what is kept for the backward, as in `functional_dl.value_and_grad`.
 
     Returns:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from functional_dl.diagnostics.activations import Piece, Uses, applied
 from functional_dl.diagnostics.elementwise import inner_program, is_elementwise
-from functional_dl.diagnostics.origins import Origin, layer_weight, origins
+from functional_dl.diagnostics.origins import Origin, layer_weight, origins, unit_axis
 from functional_dl.jaxprs import Builder, Graph, is_float, open_jaxpr, prune, rename
 from functional_dl.jaxprs import Literal as Number
 from functional_dl.rules.calls import unstated_sharding
@@ -33,6 +33,7 @@ class Spot:
       stacked: whether a loop takes a slice of a weight for each iteration.
       line: the user's line.
       label: the name that the user gave.
+      axis: along which its units lie.
       pieces: the activations that are applied to it.
     """
 
@@ -43,6 +44,7 @@ class Spot:
     biases: frozenset[int] = frozenset()
     stacked: bool = False
     label: str = ""
+    axis: int = 0
     pieces: tuple[Piece, ...] = ()
     loose: bool = field(default=False, repr=False)  # whether a reshape has been followed that divides channels
 
@@ -102,25 +104,27 @@ def spots(graph: Graph, given: Sequence[Origin]) -> list[Spot]:
         kind, operands = eqn.primitive.name, [of(v) for v in eqn.invars]
         weight = layer_weight(eqn, operands)
         if weight is not None and is_float(eqn.outvars[0].aval):
-            spot = Spot("layer", eqn.outvars[0], source_line(eqn), weight.params, stacked=bool(weight.scanned))
+            own, axis = operands[weight], unit_axis(eqn, weight)
+            spot = Spot("layer", eqn.outvars[0], source_line(eqn), own.params, stacked=bool(own.scanned), axis=axis)
             tips[eqn.outvars[0]] = spot
             made.append(spot)
             continue
         if kind == "name" and is_float(eqn.outvars[0].aval):
-            made.append(Spot("named", eqn.outvars[0], source_line(eqn), label=str(eqn.params["name"])))
+            last = max(len(eqn.outvars[0].aval.shape) - 1, 0)
+            made.append(Spot("named", eqn.outvars[0], source_line(eqn), label=str(eqn.params["name"]), axis=last))
         open_tips = [tips[v] if type(v) is not Number and v in tips and uses.only_reader(v) is eqn else None
                      for v in eqn.invars]  # fmt: skip
         if kind in _SHAPE_ONLY and open_tips[0] is not None:
             spot, out = open_tips[0], eqn.outvars[0]
             # A reshape that divides or merges channels is followed, but made the place only if a bias comes after it.
-            keeps = kind == "transpose" or out.aval.shape[-1:] == eqn.invars[0].aval.shape[-1:]
-            spot.loose = spot.loose or not keeps or not is_float(out.aval)
-            spot.at = spot.at if spot.loose else out
+            followed = _followed(eqn, spot.axis)
+            spot.loose = spot.loose or followed is None or not is_float(out.aval)
+            spot.at, spot.axis = (spot.at, spot.axis) if spot.loose else (out, followed or 0)
             tips[out] = spot
         elif kind in _SUMS and len(eqn.invars) == 2:
             _add(eqn, open_tips, operands, tips, made)
     for spot in made:
-        spot.pieces = applied(uses, spot.at)
+        spot.pieces = applied(uses, spot.at, spot.axis)
     return sorted(made, key=lambda spot: uses.maker[spot.at])
 
 
@@ -141,5 +145,17 @@ def _add(
         spot, other.biases = other, other.biases | operands[0].params
     else:
         return
+    if spot.loose:
+        spot.axis = max(len(out.aval.shape) - 1, 0)
     spot.at, spot.loose = out, False
     tips[out] = spot
+
+
+def _followed(eqn: Any, axis: int) -> int | None:
+    """Where an axis lies after an operation that only changes the shape; ``None`` if it is divided or merged."""
+    before, after = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
+    if eqn.primitive.name == "transpose":
+        return list(eqn.params["permutation"]).index(axis)
+    if before == after:
+        return axis
+    return len(after) - 1 if axis == len(before) - 1 and before[-1:] == after[-1:] else None

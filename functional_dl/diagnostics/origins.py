@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from functional_dl.jaxprs import Graph, Literal, open_jaxpr
 from functional_dl.loops import scan_layout
 
-__all__ = ["NOTHING", "Origin", "layer_weight", "loop_inputs", "origins"]
+__all__ = ["NOTHING", "Origin", "layer_weight", "loop_inputs", "origins", "unit_axis"]
 
 # Contractions of two operands, and table look-ups, whose first operand is the table.
 CONTRACTIONS = frozenset({"dot_general", "conv_general_dilated", "ragged_dot", "ragged_dot_general"})
@@ -54,19 +54,30 @@ def _joined(found: Iterable[Origin]) -> Origin:
     return Origin(params, scanned, data, constant)
 
 
-def layer_weight(eqn: Any, of: Sequence[Origin]) -> Origin | None:
-    """The origin of the operand that makes an equation a layer: made of parameters, where the other is not.
+def layer_weight(eqn: Any, of: Sequence[Origin]) -> int | None:
+    """Which operand makes an equation a layer: one made of parameters, where the other is not; ``None`` if none does.
 
     A contraction with a constant counts as well: data may be what a loss closes over.
     """
     kind = eqn.primitive.name
     if kind in LOOKUPS:
-        return of[0] if of[0].is_weight and of[1].is_input and (of[1].data or of[1].constant) else None
+        return 0 if of[0].is_weight and of[1].is_input and (of[1].data or of[1].constant) else None
     if kind in CONTRACTIONS:
-        for own, other in ((of[0], of[1]), (of[1], of[0])):
-            if own.is_weight and other.is_input:
+        for own, other in ((0, 1), (1, 0)):
+            if of[own].is_weight and of[other].is_input:
                 return own
     return None
+
+
+def unit_axis(eqn: Any, weight: int) -> int:
+    """The axis of a layer's output along which its units lie: the last free one of the weight, or the channels."""
+    ndim = len(eqn.outvars[0].aval.shape)
+    if eqn.primitive.name == "conv_general_dilated":
+        return int(eqn.params["dimension_numbers"].out_spec[1])
+    if eqn.primitive.name == "dot_general" and weight == 0:
+        (contracted, _), _ = eqn.params["dimension_numbers"]
+        return max(len(eqn.invars[0].aval.shape) - len(contracted) - 1, 0)
+    return max(ndim - 1, 0)
 
 
 def origins(graph: Graph, inputs: Sequence[Origin]) -> dict[Any, Origin]:

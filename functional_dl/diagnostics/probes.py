@@ -165,18 +165,18 @@ def _measured(probe: Probe) -> Graph:
         if probe.has_activation:
             found.append(jnp.asarray(sum(map(squares, ends[1::2]))))
         if probe.has_slopes:
-            slopes = [_slopes(p.graph, z, p.steepest) for p, z in zip(spot.pieces, ends[::2], strict=True)]
+            slopes = [_slopes(p.graph, z, p.steepest, spot.axis) for p, z in zip(spot.pieces, ends[::2], strict=True)]
             found += [jnp.concatenate(parts) for parts in zip(*slopes, strict=True)]
         return found
 
     return trace(measure, spot.at.aval, *[x.aval for p in spot.pieces for x in (p.source, p.output)])
 
 
-def _slopes(phi: Graph, z: Any, steepest: Any) -> tuple[Any, Any]:
-    """(units,) each: mean and maximum of |Φ'(z)| over all axes but the last, in shares of the steepest."""
+def _slopes(phi: Graph, z: Any, steepest: Any, axis: int) -> tuple[Any, Any]:
+    """(units,) each: mean and maximum of |Φ'(z)| over all axes but one, in shares of the steepest."""
     slope = jax.jvp(lambda z: evaluate(phi, [z])[0], (z,), (jnp.ones_like(z),))[1]
     share = jnp.abs(slope).astype(jnp.float32) / steepest
-    axes = tuple(range(share.ndim - 1))
+    axes = tuple(i for i in range(share.ndim) if i != axis)
     return jnp.mean(share, axes), jnp.max(share, axes)
 
 

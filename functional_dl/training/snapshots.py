@@ -72,7 +72,7 @@ def _read(path: Path, arrays: bool) -> tuple[dict[str, np.ndarray], dict[str, An
         raise SnapshotError(f"{path}: no such snapshot")
     try:
         with safe_open(path, framework="numpy") as file:
-            names = list(file.keys()) if arrays else []  # noqa: SIM118  # no mapping
+            names = list(file.keys()) if arrays else []  # no mapping
             found = {name: file.get_tensor(name) for name in names}
             return found, json.loads((file.metadata() or {})["facts"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:

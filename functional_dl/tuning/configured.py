@@ -58,7 +58,7 @@ def configured(config: Config, validation: float = 0.2, score: str | None = None
       config: what all members have in common.
       validation: the share of the training part that members are ranked by and none trains on.
       score: the metric by which: ``"loss"``, ``"accuracy"`` (more is better), ``"absolute_error"``; by default accuracy
-        where there is one, otherwise the loss.
+        for a classification, otherwise the loss.
       split: what the validation part is drawn from.
 
     Raises:
@@ -84,7 +84,7 @@ def configured(config: Config, validation: float = 0.2, score: str | None = None
         return Prepared(recipe, parts, own.training.batch, experiment.steps)
 
     first = prepare({})  # read once
-    name, more = _score_of(first, score)
+    name, more = _score_of(first, score, read_data(config).facts["kind"])
 
     def lower_is_better(metrics: Mapping[str, Any]) -> Any:
         return -metrics[name] if more else metrics[name]
@@ -116,7 +116,7 @@ def _with_validation(config: Config, share: float, seed: int) -> tuple[Dataset, 
     return data._replace(train=(inputs[rest], targets[rest]), test=tuple(test)), count  # type: ignore[arg-type]
 
 
-def _score_of(ready: Prepared, wanted: str | None) -> tuple[str, bool]:
+def _score_of(ready: Prepared, wanted: str | None, kind: str) -> tuple[str, bool]:
     portion = tuple(jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype) for x in ready.parts.validation)
 
     def evaluated(*portion: Any) -> Any:
@@ -127,5 +127,5 @@ def _score_of(ready: Prepared, wanted: str | None) -> tuple[str, bool]:
     known = ["loss", *jax.eval_shape(evaluated, *portion)]
     if wanted is not None and wanted not in known:
         raise ConfigError(f"[tuning]: unknown score {wanted!r}; known: {', '.join(known)}")
-    name = wanted or ("accuracy" if "accuracy" in known else "loss")
+    name = wanted or ("accuracy" if kind == "classification" and "accuracy" in known else "loss")
     return name, name == "accuracy"

@@ -36,7 +36,7 @@ def parallel_coordinates(found: Found, space: Space, score: tuple[str, bool], ti
     ways, names, best = tracks(found, score[0]), short_names(space), chosen(found)
     scale = ScoreScale(*score, [way.scores[-1] for way in ways])
     most = max(way.steps[-1] for way in ways)
-    figure = matplotlib_figure.Figure(figsize=(2.6 + 2.1 * len(space), 5), dpi=120, layout="constrained")
+    figure = matplotlib_figure.Figure(figsize=(max(2.6 + 2.1 * len(space), 7), 5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     for i, key in enumerate(space):
         _axis(axes, i, *ticks(space, key))
@@ -46,6 +46,7 @@ def parallel_coordinates(found: Found, space: Space, score: tuple[str, bool], ti
     for level, way in enumerate(order):
         share = (way.steps[-1] / most) ** 0.5
         line = [*(place(space, key, way) for key in space), scale.at(way.scores[-1])]
+        style: dict[str, Any]
         if way.member == best:
             style = {"color": BEST, "lw": 2.6, "zorder": 1000}
         elif way.is_lost:
@@ -60,7 +61,8 @@ def parallel_coordinates(found: Found, space: Space, score: tuple[str, bool], ti
     axes.set_yticks([])
     for side in axes.spines.values():
         side.set_visible(False)
-    legend_of_best(figure, best, "thick lines trained longer")
+    differ = len({way.steps[-1] for way in ways}) > 1
+    legend_of_best(figure, best, *(["thick lines trained longer"] if differ else []))
     save(figure, path)
     return True
 

@@ -1,4 +1,4 @@
-"""What a search found, in files: the ranking of its members, the best one's config, and the figures of its finalists."""
+"""What a search found, in files: its members' ranking, the best one's config, the figures of its finalists."""
 
 from __future__ import annotations
 

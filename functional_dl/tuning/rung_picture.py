@@ -19,6 +19,9 @@ except ImportError:  # the extra "plots" is not installed
 
 __all__ = ["rungs"]
 
+# Finalists that were not the best, in blue.
+OTHERS = "#0072B2"
+
 # Rungs that lie further apart than this, the first from the last, are drawn on a logarithmic axis.
 FAR = 8
 
@@ -32,20 +35,13 @@ def rungs(found: Found, space: Space, score: tuple[str, bool], title: str, path:
     if matplotlib_figure is None:
         return False
     ways, best = tracks(found, score[0]), chosen(found)
-    metric = score[0]
-    finals = [one for one in found.finalists if math.isfinite(one.result.loss)]
-    means = [spread([m[metric] for m in one.metrics]) for one in finals]
-    ends = [
-        mean + x for mean, sd in means for x in ((sd or 0.0), -(sd or 0.0)) if metric != "accuracy" or mean + x <= 1
-    ]
-    if metric != "accuracy":
-        ends = [x for x in ends if x > 0] if all(mean > 0 for mean, _ in means) else ends
-    scale = ScoreScale(*score, [x for way in ways for x in way.scores] + ends)
+    known = [x for way in ways for x in way.scores] + [m[score[0]] for one in found.finalists for m in one.metrics]
+    scale = ScoreScale(*score, known)
     figure = matplotlib_figure.Figure(figsize=(8, 5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     if any(len(way.steps) > 1 for way in ways):
         _lines(axes, ways, best, scale)
-        _finals(axes, found, metric, scale, max(x for way in ways for x in way.steps))
+        _finals(axes, found, score[0], scale)
     else:
         _points(axes, ways, best, scale)
     legend_of_best(figure, best)
@@ -76,28 +72,25 @@ def _lines(axes: Any, ways: list[Track], best: int | None, scale: ScoreScale) ->
     axes.set_xlabel("step")
 
 
-def _finals(axes: Any, found: Found, metric: str, scale: ScoreScale, end: int) -> None:
-    """The finalists' means over their seeds, beside the end, with a bar from mean − sd to mean + sd."""
+def _finals(axes: Any, found: Found, metric: str, scale: ScoreScale) -> None:
+    """Beside the end the finalists' means over their seeds, each with a bar from its worst training to its best."""
     first, last = axes.get_xlim()
     is_log = axes.get_xscale() == "log"
+
+    def beside(share: float) -> float:
+        return last * (last / first) ** share if is_log else last + share * (last - first)
+
     for i, one in enumerate(found.finalists):
-        mean, deviation = spread([m[metric] for m in one.metrics])
-        if not math.isfinite(mean) or deviation is None:
-            continue
-        share = 0.045 + 0.03 * i
-        x = last * (last / first) ** share if is_log else last + share * (last - first)
-        color = BEST if i == 0 else "#0072B2"
-        top = mean + deviation if metric != "accuracy" else min(mean + deviation, 1.0)
-        bottom = mean - deviation
-        if bottom > 0 or metric == "accuracy":
-            axes.plot([x, x], [scale.at(bottom), scale.at(top)], color=color, lw=1.6, solid_capstyle="butt")
-        axes.plot(x, scale.at(mean), "D", color=color, ms=5)
+        scores = [m[metric] for m in one.metrics]
+        mean = spread(scores)[0]
+        if len(scores) > 1 and math.isfinite(mean):
+            x, color = beside(0.045 + 0.03 * i), BEST if i == 0 else OTHERS
+            axes.plot([x, x], [scale.at(min(scores)), scale.at(max(scores))], color=color, lw=1.6)
+            axes.plot(x, scale.at(mean), "D", color=color, ms=5)
     if any(len(one.metrics) > 1 for one in found.finalists):
-        share = 0.07 + 0.03 * len(found.finalists)
-        axes.set_xlim(first, last * (last / first) ** share if is_log else last + share * (last - first))
-        axes.annotate(
-            "finalists,\nmean ± sd", (1.0, 1.005), xycoords="axes fraction", ha="right", va="bottom", fontsize=7
-        )
+        axes.set_xlim(first, beside(0.07 + 0.03 * len(found.finalists)))
+        words = "finalists: mean\nand range of seeds"
+        axes.annotate(words, (1.0, 1.005), xycoords="axes fraction", ha="right", va="bottom", fontsize=7)
 
 
 def _points(axes: Any, ways: list[Track], best: int | None, scale: ScoreScale) -> None:

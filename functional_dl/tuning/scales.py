@@ -1,4 +1,4 @@
-"""The scales of pictures of a search: scores so that good ones can be told apart, hyperparameters as they were drawn."""
+"""The scales of a search's pictures: scores so that good ones can be told apart, hyperparameters as they were drawn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from functional_dl.strategies.dimensions import Choice
+from functional_dl.strategies.dimensions import Choice, Uniform
 from functional_dl.strategies.space import Space
 from functional_dl.tuning.results import by_member
 from functional_dl.tuning.search import Found
@@ -103,19 +103,19 @@ class ScoreScale:
         low, high = self._ends
         if self.metric == "accuracy":
             found = [x for x in ACCURACIES if low <= x <= high]
-            if len(found) < 2:
-                found = [low, high]
+            if len(found) < 3:
+                found = Uniform(low, high).ticks()
             texts = [f"{100 * x:.3g}%" for x in found]
         elif self._log:
             powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
             fine = len(powers) <= 4
             found = [x for k in powers for m in ((1, 2, 5) if fine else (1,)) if low <= (x := m * 10.0**k) <= high]
-            if len(found) < 2:
-                found = [low, high]
+            if len(found) < 3:
+                found = Uniform(low, high).ticks()
             texts = [_text(x) for x in found]
         else:
-            found = [low + (high - low) * i / 4 for i in range(5)]
-            texts = [f"{x:.3g}" for x in found]
+            found = Uniform(low, high).ticks()
+            texts = [_text(x) for x in found]
         kept: list[tuple[float, str]] = []
         for place, text in zip(map(self.at, found), texts, strict=True):
             if not kept or place - kept[-1][0] > 0.045:

@@ -127,10 +127,8 @@ class _Search:
         self._repeats: dict[int, tuple[int, int]] = {}  # finalists' further trainings: of whom, and the how manieth
         self.member_steps = 0
         first = self.member(0).values
-        self.population = Population(
-            problem, numbers_among(problem, first, list(first)), self.member, devices, limit, self.run.capacity + finalists,
-            self._known.get("chunks"),
-        )  # fmt: skip
+        numbers, capacity = numbers_among(problem, first, list(first)), self.run.capacity + finalists
+        self.population = Population(problem, numbers, self.member, devices, limit, capacity, self._known.get("chunks"))
 
     def member(self, member: int) -> Member:
         """Who a member is."""

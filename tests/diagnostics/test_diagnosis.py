@@ -258,6 +258,13 @@ def test_scanned_layers_are_layers_and_times_are_times() -> None:
     assert "exploding" in kinds(flow_of(*zip(loop("cell", [1e4, 1e2, 1.0]), strict=True)))
 
 
+def test_a_unit_of_a_cell_is_dead_if_it_is_at_all_times() -> None:
+    place, measures = loop("cell", [1.0, 1.0])
+    steepest = np.array([[0, 0, 1, 1], [0, 1, 0, 1]])
+    flow = flow_of([place], [Measures(measures.value, measures.activation, measures.delta, steepest / 2, steepest)])
+    assert figures(flow)[0].dead == (0,) and figures(flow)[0].slope.tolist() == [0, 0.25, 0.25, 0.5]  # type: ignore[union-attr]
+
+
 def test_dead_and_saturated_units_of_many_layers_are_one_finding_each() -> None:
     dead = {i: [0, 1, 0, 1] if i == 2 else [0, 1, 1, 1] for i in range(4)}
     found = the("dead", chain([1.0] * 6, steepest=dead))

@@ -641,3 +641,27 @@ def test_losses_that_are_no_scalars() -> None:
         gradient_flow(lambda p, x: x @ p, draw(8, 3), (draw(6, 8),))
     with pytest.raises(TypeError):
         gradient_flow(lambda p, x: jnp.sum(x @ p), jnp.ones((8, 3), int), (draw(6, 8),))
+
+
+@pytest.mark.parametrize("layout", ["columns", "vmap", "NCHW", "NCHW with batch norm"])
+def test_units_where_they_do_not_lie_last(layout: str) -> None:
+    dead = np.array([1, 3])
+    bias = jnp.zeros(5).at[dead].set(-1e3)
+
+    def loss(p: Any, x: Any) -> Any:
+        if layout == "columns":
+            h = jax.nn.relu(p["w"] @ x.T + p["b"][:, None])
+        elif layout == "vmap":
+            h = jax.vmap(lambda x: jax.nn.relu(p["w"] @ x + p["b"]))(x)
+        else:
+            y = lax.conv_general_dilated(x.reshape(6, 1, 4, 2), p["w"].reshape(5, 1, 4, 2), (1, 1), "SAME")
+            if layout == "NCHW":
+                return jnp.sum(jax.nn.relu(y + p["b"].reshape(1, 5, 1, 1)) ** 2)
+            mean, variance = jnp.mean(y, (0, 2, 3), keepdims=True), jnp.var(y, (0, 2, 3), keepdims=True)
+            h = jax.nn.relu((y - mean) * lax.rsqrt(variance + 1e-5) + p["b"].reshape(1, 5, 1, 1))
+        return jnp.sum(h**2)
+
+    flow = jax.jit(lambda p, b: gradient_flow(loss, p, b))({"w": draw(5, 8), "b": bias}, (draw(6, 8),))
+    assert [p.activation for p in flow.places] == ["relu"]
+    assert np.flatnonzero(flow.measures[0].steepest == 0).tolist() == dead.tolist()
+    assert flow.measures[0].slope.shape == (5,)
