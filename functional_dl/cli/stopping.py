@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ __all__ = ["STOPPED", "stop_requests"]
 # What a shell calls a command that SIGINT ended.
 STOPPED = 130
 
-# So long the main thread may take to clean up after a second request before the process is ended without it.
+# So long it may take to give the terminal back when the process is to end at once.
 GRACE_SECONDS = 1.0
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -26,14 +26,16 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def stop_requests(
     asked: Callable[[], None] = lambda: None, leaving: Callable[[], None] = lambda: None
 ) -> Iterator[list[int]]:
-    """Turn SIGINT and SIGTERM into entries of a list; a second one ends the process.
+    """Turn SIGINT and SIGTERM into entries of a list; a second one ends the process where it is.
 
     Python's own handlers wait until the main thread comes back from compiled code, and two signals that came in the
-    meantime are one to them.  So a thread listens, to which the C handler writes every signal as it comes.
+    meantime are one to them.  So a thread listens, to which the C handler writes every signal as it comes.  It does not
+    raise anything in the main thread: an interpreter that shuts down while JAX computes may hang or crash.  What is on
+    disk was written whole.
 
     Args:
       asked: called at the first request, from another thread.
-      leaving: called before the process is ended without cleaning up, from another thread.
+      leaving: called before the process ends, from another thread.
     """
     received: list[int] = []
     left = threading.Event()
@@ -43,20 +45,20 @@ def stop_requests(
     def listen() -> None:
         while numbers := reading.recv(64):
             for number in numbers:
-                if number in SIGNALS and not left.is_set():
-                    received.append(number)
-                    if len(received) == 1:
-                        asked()
-                        continue
-                    _thread.interrupt_main()
-                    if not left.wait(GRACE_SECONDS):
-                        leaving()
-                        os._exit(STOPPED)
-                    return
+                if number not in SIGNALS or left.is_set():
+                    continue
+                received.append(number)
+                if len(received) == 1:
+                    asked()
+                else:
+                    last = threading.Thread(target=leaving, daemon=True)
+                    last.start()
+                    last.join(GRACE_SECONDS)
+                    sys.stdout.flush()
+                    os._exit(STOPPED)
 
     def handle(number: int, frame: Any) -> None:
-        if len(received) > 1:
-            raise KeyboardInterrupt
+        """In the place of Python's, which would raise; the thread does the work."""
 
     before = {number: signal.signal(number, handle) for number in SIGNALS}
     wakeup = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
@@ -64,8 +66,6 @@ def stop_requests(
     listener.start()
     try:
         yield received
-    except KeyboardInterrupt:
-        raise SystemExit(STOPPED) from None
     finally:
         left.set()
         signal.set_wakeup_fd(wakeup)

@@ -271,10 +271,10 @@ def _steps(chain: Sequence[Figures]) -> list[Finding]:
 def _step(kind: Kind, ratios: dict[str, float], of: int, worst: float, remedies: tuple[str, ...]) -> Finding:
     order = sorted(ratios, key=lambda path: -abs(np.log(ratios[path] / USUAL)))
     listed = ", ".join(order[:3]) + (", …" if len(order) > 3 else "")
-    size = "large" if kind == "step_too_large" else "small"
+    size, far = ("large", "up") if kind == "step_too_large" else ("small", "down")
     text = (
-        f"A step is {size} for {len(ratios)} of {of} kernels: up to {worst:.1e} of the weights where about {USUAL:.0e} "
-        f"is customary ({listed})."
+        f"A step is {size} for {len(ratios)} of {of} kernels: {far} to {worst:.1e} of the weights where about "
+        f"{USUAL:.0e} is customary ({listed})."
     )
     return Finding(kind, tuple(order), text, remedies, worst)
 

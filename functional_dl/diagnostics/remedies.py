@@ -63,7 +63,11 @@ def _he(config: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def _glorot(config: Mapping[str, Any]) -> tuple[str, ...] | None:
-    return _init(config, "glorot_uniform") or None if _model(config).get("activation") not in _ONE_SIDED else None
+    model = _model(config)
+    # Between layers of one width LeCun's and orthogonal weights are as large as Glorot's.
+    if model.get("activation") in _ONE_SIDED or str(model.get("init")).startswith(("lecun", "orthogonal")):
+        return None
+    return _init(config, "glorot_uniform") or None
 
 
 def _scale(config: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -9,7 +9,7 @@ from typing import Any
 from functional_dl.strategies.space import Space
 from functional_dl.training.snapshots import write_atomically
 from functional_dl.tuning.results import short_names
-from functional_dl.tuning.scales import BEST, GREY, LOST, ScoreScale, Track, bottom, place, ticks, tracks
+from functional_dl.tuning.scales import BEST, GREY, LOST, ScoreScale, Track, place, ticks, tracks
 from functional_dl.tuning.search import Found
 
 try:
@@ -57,7 +57,7 @@ def parallel_coordinates(found: Found, space: Space, score: tuple[str, bool], ti
         axes.plot(range(last + 1), line, solid_capstyle="round", **style)
     axes.set_xticks(range(last + 1), [*names.values(), scale.label.replace("validation ", "validation\n")])
     axes.tick_params(axis="x", length=0, pad=10)
-    axes.set(xlim=(-0.35, last + 0.35), ylim=(bottom(ways), 1.04), title=title)
+    axes.set(xlim=(-0.35, last + 0.35), ylim=scale.limits(ways), title=title)
     axes.set_yticks([])
     for side in axes.spines.values():
         side.set_visible(False)
@@ -96,7 +96,7 @@ def hyperparameters(found: Found, space: Space, score: tuple[str, bool], title: 
                 panel.plot(x, y, "o", color=_by_reach(way, reached), ms=6, mec="white", mew=0.5)
         places, texts = ticks(space, key)
         panel.set_xticks(places, texts, fontsize=8, rotation=25 if max(map(len, texts)) > 7 else 0)
-        panel.set(xlabel=name, xlim=(-0.05, 1.05), ylim=(bottom(ways) - 0.03, 1.07))
+        panel.set(xlabel=name, xlim=(-0.05, 1.05), ylim=scale.limits(ways))
         panel.grid(alpha=0.25)
     for panel in panels[::columns]:
         panel.set_yticks(*scale.ticks_with_lost(ways), fontsize=8)

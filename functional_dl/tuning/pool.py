@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -111,10 +112,16 @@ class Programming:
         """Settle how many members run side by side, by trying with ``members(rows)``."""
         if self.chunk is not None or not self.on_host:
             return
-        best = self.fitting(needed, numbers)
+        best = self._programs(needed, min(SIDE_BY_SIDE_ON_CPU, -(-needed // len(self.devices))))
         if best.chunk == 1:
             return  # of a single member nothing can be said
-        tried = members(best.rows)
+        # Compiling is most of what a short search takes: both rungs and the beginning of members at once.
+        with ThreadPoolExecutor() as others:
+            for programs in (best, self._of(best.rows, 1)):
+                programs.compile_beside(self.avals(best.rows, numbers), others)
+            tried = members(best.rows)
+        best = self.fitting(needed, numbers)
+        tried = tried if len(tried.seeds) == best.rows else members(best.rows)
         if self._seconds(self._of(best.rows, 1), tried, needed) < self._seconds(best, tried, needed):
             self.chunk = 1
         else:

@@ -9,6 +9,7 @@ side by side (`jax.vmap`), chunks run one after the other, each device its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -87,9 +88,20 @@ class Programs:
     def compiled_rung(self, members: Members) -> Any:
         """The compiled program; ``members`` may be abstract."""
         if self._compiled is None:
-            number = jax.ShapeDtypeStruct((), jnp.int32)
-            self._compiled = jax.jit(self._rung).lower(members, number, number, *self._data).compile()
+            self._compiled = self.lowered_rung(members).compile()
+        elif isinstance(self._compiled, Future):
+            self._compiled = self._compiled.result()
         return self._compiled
+
+    def lowered_rung(self, members: Members) -> Any:
+        """The program before it is compiled."""
+        number = jax.ShapeDtypeStruct((), jnp.int32)
+        return jax.jit(self._rung).lower(members, number, number, *self._data)
+
+    def compile_beside(self, members: Members, others: Executor) -> None:
+        """Begin to compile it in another thread; it is traced in this one, whose settings are its own."""
+        if self._compiled is None:
+            self._compiled = others.submit(self.lowered_rung(members).compile)
 
     @cached_property
     def _data(self) -> tuple[Arrays, Arrays]:

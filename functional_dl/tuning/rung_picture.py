@@ -9,7 +9,7 @@ from typing import Any
 from functional_dl.strategies.space import Space
 from functional_dl.tuning.pictures import chosen, legend_of_best, save, shade
 from functional_dl.tuning.results import spread
-from functional_dl.tuning.scales import BEST, GREY, ScoreScale, Track, bottom, tracks
+from functional_dl.tuning.scales import BEST, GREY, ScoreScale, Track, tracks
 from functional_dl.tuning.search import Found
 
 try:
@@ -46,7 +46,7 @@ def rungs(found: Found, space: Space, score: tuple[str, bool], title: str, path:
         _points(axes, ways, best, scale)
     legend_of_best(figure, best)
     axes.set_yticks(*scale.ticks_with_lost(ways))
-    axes.set(ylabel=scale.label, title=title, ylim=(bottom(ways), 1.05))
+    axes.set(ylabel=scale.label, title=title, ylim=scale.limits(ways))
     axes.grid(alpha=0.25)
     save(figure, path)
     return True

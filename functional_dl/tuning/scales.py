@@ -12,13 +12,13 @@ from functional_dl.strategies.space import Space
 from functional_dl.tuning.results import by_member
 from functional_dl.tuning.search import Found
 
-__all__ = ["BEST", "DIVERGED", "GREY", "LOST", "ScoreScale", "Track", "bottom", "place", "ticks", "tracks"]
+__all__ = ["BEST", "GREY", "LOST", "ScoreScale", "Track", "place", "ticks", "tracks"]
 
 # Vermilion and grey beside viridis: told apart with any kind of colour vision.
 BEST, LOST, GREY = "#D55E00", "#B8B8B8", "#666666"
 
-# Where, on an axis from 0 to 1, members stand that came to no number.
-DIVERGED = -0.09
+# How far beyond the worst score, on an axis from 0 to 1, members stand that came to no number.
+BEYOND = 0.09
 
 ACCURACIES = [0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999, 1.0]
 
@@ -54,11 +54,6 @@ def any_lost(ways: Sequence[Track]) -> bool:
     return any(not math.isfinite(x) for way in ways for x in way.scores)
 
 
-def bottom(ways: Sequence[Track]) -> float:
-    """Where an axis of scores begins: below those that came to no number, if there are any."""
-    return DIVERGED - 0.04 if any_lost(ways) else -0.04
-
-
 class ScoreScale:
     """From scores to [0, 1].
 
@@ -84,9 +79,9 @@ class ScoreScale:
         return math.log10(score) if self._log else score
 
     def at(self, score: float) -> float:
-        """Where a score is; what is no number, below all."""
+        """Where a score is; what is no number, beyond the worst."""
         if not math.isfinite(score):
-            return DIVERGED
+            return -BEYOND if self.more else 1 + BEYOND
         return (self._scaled(score) - self._low) / (self._high - self._low)
 
     def goodness(self, score: float) -> float:
@@ -126,8 +121,13 @@ class ScoreScale:
         """The same, and one for those that came to no number, if there are any."""
         places, texts = self.ticks()
         if any_lost(ways):
-            return [DIVERGED, *places], ["diverged", *texts]
+            return [self.at(math.nan), *places], ["diverged", *texts]
         return places, texts
+
+    def limits(self, ways: Sequence[Track]) -> tuple[float, float]:
+        """The ends of an axis for these members."""
+        far = BEYOND + 0.05 if any_lost(ways) else 0.05
+        return (-far, 1.05) if self.more else (-0.05, 1 + far)
 
 
 def place(space: Space, key: str, way: Track) -> float:

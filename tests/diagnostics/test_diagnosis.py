@@ -331,6 +331,9 @@ def test_remedies_that_a_network_has_or_has_no_place_for_are_not_advised() -> No
     relu = {"architecture": "mlp", "activation": "relu", "init": "he_normal"}
     assert settings("relu") == ("model.activation=relu", "model.init=he_normal")
     assert settings("relu", model=relu) is None and settings("he_init", model=relu) is None
+    assert settings("glorot_init") is None  # with LeCun's weights
+    small = {"architecture": "mlp", "activation": "tanh", "init": "small_normal"}
+    assert settings("glorot_init", model=small) == ("model.init=glorot_uniform",)
     assert settings("batch_norm") and settings("batch_norm", model={**relu, "batch_norm": True}) is None
     assert settings("batch_norm", model={"architecture": "resnet"}) is None
     assert settings("gated_cell", model={"architecture": "rnn", "cell": "gru"}) is None

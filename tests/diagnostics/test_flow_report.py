@@ -113,6 +113,13 @@ def test_flows_of_different_depth_are_lined_up_by_name(drawn: Any) -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["as it is", "short"]
 
 
+def test_what_only_one_network_has_stands_where_it_has_it(drawn: Any) -> None:
+    own = flow_of([layer(name) for name in ("l0", "own", "l1")], [Measures(1.0, 1.0, 1.0)] * 3)
+    axes = panel(drawn({"as it is": chain([1.0] * 4), "other": own}), "δ =")
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["l0", "own", "l1", "l2", "l3"]
+    assert [list(line.get_xdata()) for line in axes.lines[:2]] == [[0, 2, 3, 4], [0, 1, 2]]
+
+
 def test_the_line_of_a_sigmoid(drawn: Any) -> None:
     axes = panel(drawn({"as it is": chain([1e-6, 1e-4, 1e-2, 1.0], activation="sigmoid")}), "δ =")
     np.testing.assert_allclose(axes.lines[1].get_ydata(), 1e-2 * np.array([1 / 16, 1 / 4, 1]))
