@@ -3,13 +3,18 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin
 
-.PHONY: train test lint
+.PHONY: train test test-thorough lint
 
 train: $(VENV)/installed
 	$(RUN)/functional-dl train configs/digits_mlp.toml
 
 test: $(VENV)/installed
 	JAX_PLATFORMS=cpu $(RUN)/python -m pytest -q -n 2 --dist worksteal
+
+# What `make test` leaves out to stay under ten minutes: further variants of rules, functions and optimizers that it
+# has a case of, marked `thorough` in the tests.
+test-thorough: $(VENV)/installed
+	JAX_PLATFORMS=cpu $(RUN)/python -m pytest -q -n 2 --dist worksteal -m thorough
 
 lint: $(VENV)/installed
 	$(RUN)/ruff check .

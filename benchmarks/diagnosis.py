@@ -76,7 +76,7 @@ def _steps(problem: Problem, optimizer: Any) -> dict[str, Callable[..., Any]]:
         def step(state: Any, batch: Any) -> Any:
             more = {**given, "state": state} if updates else {}
             flow = gradient_flow(problem.loss, optimizer.eval_params(state), batch, units=units, **more)
-            return optimizer.update(state, flow.grads), (flow.loss, flow.measures, flow.shares)
+            return optimizer.update(state, flow.grads), (flow.loss, flow.norms, flow.slopes)
 
         return step
 

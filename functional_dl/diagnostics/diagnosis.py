@@ -75,7 +75,7 @@ def diagnose(flow: Flow) -> tuple[Finding, ...]:
       >>> from functional_dl.diagnostics.diagnosis import diagnose
       >>> from functional_dl.diagnostics.flow import Flow, Measures, Place, Share
       >>> names = ["dense_0", "dense_1", "dense_2", "dense_3", "dense_4"]
-      >>> flow = Flow(
+      >>> flow = Flow.of(
       ...     1.0, None, {}, tuple(Place(n, "layer", (), "", "sigmoid", (8, 4)) for n in names),
       ...     tuple(Measures(1.0, 1.0, delta) for delta in (1e-6, 1e-5, 1e-4, 1e-3, 1e-3)), {},
       ... )

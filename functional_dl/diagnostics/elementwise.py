@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from functional_dl.autodiff.pullback import vjp
 from functional_dl.jaxprs import Graph, Literal, evaluate, open_jaxpr, trace
 from functional_dl.rules.book import called_name
 
-__all__ = ["inner_program", "is_elementwise", "steepness", "title", "uniform"]
+__all__ = ["inner_program", "is_elementwise", "slopes", "steepness", "title", "uniform"]
 
 # What acts entry by entry, and an activation is not called after.
 _PLAIN = frozenset({
@@ -124,6 +126,12 @@ def _shown(graph: Graph) -> str:
     return "\n".join([*lines, " ".join(map(name, graph.outputs))])
 
 
+def slopes(phi: Graph, z: Any) -> Any:
+    """Φ'(z), entry by entry: the pullback of ones, since each output depends on its own entry alone."""
+    _, pullback = vjp(lambda z: evaluate(phi, [z])[0], z)
+    return pullback(jnp.ones_like(z))[0]
+
+
 class _Program:
     """A program that does not count as a key."""
 
@@ -140,11 +148,7 @@ class _Program:
 @lru_cache(maxsize=1024)
 def _steepness(key: str, program: _Program, dtype: str) -> tuple[float | None, bool]:
     del key
-    graph = program.graph
-
-    def slope(x: Any) -> Any:
-        return jax.jvp(lambda x: evaluate(graph, [x])[0], (x,), (jax.numpy.ones_like(x),))[1]
-
+    slope = partial(slopes, program.graph)
     with jax.ensure_compile_time_eval():
         points = np.linspace(-_GRID, _GRID, _POINTS)
         found = np.abs(np.asarray(jax.vmap(slope)(np.stack([points, 2 * points]).ravel().astype(dtype)), np.float64))

@@ -48,7 +48,7 @@ class Figures:
         does not matter, nor does a pooling that hands on one position of four.
       kernel: the largest of its parameters; ``None`` for a place without.
       slope, steepest: of each unit, as in `Measures`.
-      over_time: δ as above at each iteration of a loop whose parameters are shared; else ``None``.
+      over_time: δ as above at each iteration of a loop whose parameters are shared, as they run; else ``None``.
     """
 
     place: Place
@@ -91,13 +91,20 @@ def figures(flow: Flow) -> tuple[Figures, ...]:
     found: list[Figures] = []
     pairs = list(zip(flow.places, flow.measures, strict=True))
     # Places that follow each other in one loop take turns: all of the first iteration, then all of the second.
-    for times, group in groupby(pairs, lambda pair: pair[0].times if pair[0].stacked else None):
+    for (times, _), group in groupby(pairs, _loop):
         members = list(group)
         if times is None:
             found += [_figures(flow, grads, place, measures, None) for place, measures in members]
         else:
-            found += [_figures(flow, grads, place, measures, i) for i in range(times) for place, measures in members]
+            running = range(times)[:: -1 if members[0][0].reverse else 1]
+            found += [_figures(flow, grads, place, measures, i) for i in running for place, measures in members]
     return tuple(found)
+
+
+def _loop(pair: tuple[Place, Measures]) -> tuple[int | None, bool]:
+    """What places of one loop with parameters for each iteration have in common."""
+    place = pair[0]
+    return (place.times, place.reverse) if place.stacked else (None, False)
 
 
 def _figures(flow: Flow, grads: dict[str, Any], place: Place, measures: Measures, iteration: int | None) -> Figures:
@@ -115,7 +122,7 @@ def _figures(flow: Flow, grads: dict[str, Any], place: Place, measures: Measures
         kernel=_kernel(flow, grads, place, iteration),
         slope=None if own.slope is None else own.slope.mean(0) if looped else own.slope,
         steepest=None if own.steepest is None else own.steepest.max(0) if looped else own.steepest,
-        over_time=delta if looped else None,
+        over_time=(delta[::-1] if place.reverse else delta) if looped else None,
     )
 
 
@@ -164,7 +171,7 @@ def averaged(flows: Sequence[Flow]) -> Flow:
             np.max([np.asarray(m.steepest) for m in parts], axis=0) if with_units else None,
         )
 
-    return Flow(
+    return Flow.of(
         loss=np.mean([float(flow.loss) for flow in flows]),
         aux=first.aux,
         grads=first.grads,

@@ -150,11 +150,12 @@ def _times(axes: Any, drawn: Drawn, order: Mapping[str, int]) -> None:
     """δ over time of each recurrent layer; those of one flow have one colour."""
     shown = ("-", "--", "-.", ":")
     for i, found in enumerate(drawn.values()):
-        looped = [(x.name, x.over_time) for x in found if x.over_time is not None and len(x.over_time) > 1]
-        for j, (name, deltas) in enumerate(looped):
+        looped = [(x.place, x.over_time) for x in found if x.over_time is not None and len(x.over_time) > 1]
+        for j, (place, deltas) in enumerate(looped):
             # Names once: all flows have their layers in the same kinds of line.
-            own = {**_style(i), "ls": shown[j % len(shown)], "ms": 3, "label": _short(name) if i == 0 else None}
-            axes.plot(np.arange(len(deltas)), _positive(deltas), **own)
+            own = {**_style(i), "ls": shown[j % len(shown)], "ms": 3, "label": _short(place.name) if i == 0 else None}
+            steps = np.arange(len(deltas))[:: -1 if place.reverse else 1]
+            axes.plot(steps, _positive(deltas), **own)
     if any(not line.get_label().startswith("_") for line in axes.lines[1:]):
         axes.legend(fontsize=7, handlelength=3.5, framealpha=0.7)
     axes.set_title("δ over time", loc="left", fontsize=10)

@@ -113,12 +113,12 @@ def gradient_flow(
     for probe, delta in zip(program.probes, deltas, strict=True):
         measures.append(_measures(probe, delta, rest[: probe.count]))
         rest = rest[probe.count :]
-    return Flow(
+    return Flow.of(
         value,
         flat.aux(extra) if has_aux else None,
         grads,
         _places(program.probes, paths),
-        tuple(measures),
+        measures,
         _shares(paths, params, grads, optimizer, state),
     )
 
@@ -151,6 +151,7 @@ def _places(probes: Sequence[Probe], paths: Sequence[str]) -> tuple[Place, ...]:
                 tuple(spot.at.aval.shape),
                 prod(probe.times) if probe.times else None,
                 spot.stacked,
+                probe.reverse and len(probe.times) == 1,
             )
         )
     return tuple(made)

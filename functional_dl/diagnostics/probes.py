@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from functional_dl.diagnostics.elementwise import slopes
 from functional_dl.diagnostics.layers import Spot, opened, spots
 from functional_dl.diagnostics.origins import NOTHING, Origin, loop_inputs, origins
 from functional_dl.jaxprs import Builder, Graph, Literal, Var, close, evaluate, open_jaxpr, rename, trace
@@ -32,12 +33,14 @@ class Probe:
       spot: the place.
       times: the lengths of the loops round it, the outermost first.
       has_activation, has_slopes: whether these are measured besides the value.
+      reverse: whether the innermost loop runs from its last iteration to its first.
     """
 
     spot: Spot
     times: tuple[int, ...]
     has_activation: bool
     has_slopes: bool
+    reverse: bool = False
 
     @property
     def slot(self) -> Any:
@@ -102,7 +105,9 @@ def probed(graph: Graph, given: Sequence[Origin], units: bool) -> Probed:
     return _rewritten(graph, given, units, ())
 
 
-def _rewritten(graph: Graph, given: Sequence[Origin], units: bool, times: tuple[int, ...]) -> Probed:
+def _rewritten(
+    graph: Graph, given: Sequence[Origin], units: bool, times: tuple[int, ...], reverse: bool = False
+) -> Probed:
     found = origins(graph, given)
     due: dict[Any, list[Spot]] = {}  # by the variable after which they are measured
     for spot in spots(graph, given):
@@ -119,7 +124,7 @@ def _rewritten(graph: Graph, given: Sequence[Origin], units: bool, times: tuple[
         return v if type(v) is Literal else names.get(v, v)
 
     for i, eqn in enumerate(graph.eqns):
-        inner = _inside(eqn, [NOTHING if type(v) is Literal else found[v] for v in eqn.invars], units, times)
+        inner = _inside(eqn, [NOTHING if type(v) is Literal else found[v] for v in eqn.invars], units, times, reverse)
         if inner is None:
             build.eqns += rename([eqn], names)
         else:
@@ -136,7 +141,7 @@ def _rewritten(graph: Graph, given: Sequence[Origin], units: bool, times: tuple[
             for spot in due.get(v, []):
                 has_slopes = units and bool(v.aval.shape) and bool(spot.pieces) and all(
                     p.steepest is not None for p in spot.pieces)  # fmt: skip
-                probe = Probe(spot, times, bool(spot.pieces), has_slopes)
+                probe = Probe(spot, times, bool(spot.pieces), has_slopes, reverse)
                 slot = Var(jax.core.ShapedArray((), probe.slot.dtype))
                 watched = trace(lambda a, slot: [watch(a, slot)], v.aval, slot.aval)
                 names[v] = build.splice(watched, [current(v), slot], eqn.source_info)[0]
@@ -165,8 +170,8 @@ def _measured(probe: Probe) -> Graph:
         if probe.has_activation:
             found.append(jnp.asarray(sum(map(squares, ends[1::2]))))
         if probe.has_slopes:
-            slopes = [_slopes(p.graph, z, p.steepest, spot.axis) for p, z in zip(spot.pieces, ends[::2], strict=True)]
-            found += [jnp.concatenate(parts) for parts in zip(*slopes, strict=True)]
+            each = [_slopes(p.graph, z, p.steepest, spot.axis) for p, z in zip(spot.pieces, ends[::2], strict=True)]
+            found += [jnp.concatenate(parts) for parts in zip(*each, strict=True)]
         return found
 
     return trace(measure, spot.at.aval, *[x.aval for p in spot.pieces for x in (p.source, p.output)])
@@ -174,24 +179,24 @@ def _measured(probe: Probe) -> Graph:
 
 def _slopes(phi: Graph, z: Any, steepest: Any, axis: int) -> tuple[Any, Any]:
     """(units,) each: mean and maximum of |Φ'(z)| over all axes but one, in shares of the steepest."""
-    slope = jax.jvp(lambda z: evaluate(phi, [z])[0], (z,), (jnp.ones_like(z),))[1]
-    share = jnp.abs(slope).astype(jnp.float32) / steepest
+    share = jnp.abs(slopes(phi, z)).astype(jnp.float32) / steepest
     axes = tuple(i for i in range(share.ndim) if i != axis)
     return jnp.mean(share, axes), jnp.max(share, axes)
 
 
 def _inside(
-    eqn: Any, given: Sequence[Origin], units: bool, times: tuple[int, ...]
+    eqn: Any, given: Sequence[Origin], units: bool, times: tuple[int, ...], reverse: bool
 ) -> tuple[Graph, tuple[Probe, ...]] | None:
     """The program of a loop or a checkpoint with probes inside: its operands and slots to its outputs and what is
     measured; ``None`` if there is nothing to measure."""
     if eqn.primitive.name == "scan":
         body = opened(open_jaxpr(eqn.params["jaxpr"]))
-        inner = _rewritten(body, loop_inputs(eqn, given), units, (*times, eqn.params["length"]))
+        length, backwards = eqn.params["length"], eqn.params["reverse"]
+        inner = _rewritten(body, loop_inputs(eqn, given), units, (*times, length), backwards)
         return (_loop(eqn, inner.graph), inner.probes) if inner.probes else None
     if eqn.primitive.name == "remat2":
         body = opened(open_jaxpr(eqn.params["jaxpr"]))
-        inner = _rewritten(body, given, units, times)
+        inner = _rewritten(body, given, units, times, reverse)
         return (_checkpoint(eqn, inner.graph), inner.probes) if inner.probes else None
     return None
 

@@ -68,6 +68,9 @@ def configured(config: Config, validation: float = 0.2, score: str | None = None
     def prepare(settled: Mapping[str, Any]) -> Prepared:
         own = changed(config, settled, config.name) if settled else config
         data, cut = _with_validation(own, validation, split)
+        left = len(data.train[0])
+        if left < own.training.batch <= left + cut:  # all examples, as L-BFGS has it: here all that are left
+            own = own.with_values({"training.batch": left})
         data, notes = preprocessed(own, data)
         experiment = assemble(own, data, notes)
         ready = experiment.data

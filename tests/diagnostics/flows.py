@@ -23,7 +23,7 @@ def flow_of(places: Sequence[Place], measures: Sequence[Measures], ratios: Any =
     """A flow whose kernels have norm 2 and gradients of norm 3."""
     ratios = [ratios] * len(places) if isinstance(ratios, float) else ratios
     shares = {p.parameters[0]: Share(2.0, 3.0, 2 * r) for p, r in zip(places, ratios, strict=True) if p.parameters}
-    return Flow(**{"loss": 1.5, "aux": None, "grads": {}, **more}, places=tuple(places), measures=tuple(measures),
+    return Flow.of(**{"loss": 1.5, "aux": None, "grads": {}, **more}, places=tuple(places), measures=tuple(measures),
                 shares=shares)  # fmt: skip
 
 

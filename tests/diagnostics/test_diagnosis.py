@@ -240,7 +240,7 @@ def test_what_is_not_finite_is_said_alone_and_where() -> None:
     flow = chain([1e-9, np.nan, np.inf, 1.0])
     assert kinds(flow) == ["nonfinite"] and the("nonfinite", flow).places == ("l2",)
     first, _, *others = flow.measures
-    broken = Flow(flow.loss, None, {}, flow.places, (first, Measures(np.inf, 1.0, 1.0), *others), flow.shares)
+    broken = Flow.of(flow.loss, None, {}, flow.places, (first, Measures(np.inf, 1.0, 1.0), *others), flow.shares)
     assert the("nonfinite", broken).places == ("l1",) and "forward" in the("nonfinite", broken).text
     assert the("nonfinite", flow_of([layer("a")], [Measures(1.0, 1.0, 1.0)], loss=np.nan)).places == ()
 
@@ -263,6 +263,19 @@ def test_a_unit_of_a_cell_is_dead_if_it_is_at_all_times() -> None:
     steepest = np.array([[0, 0, 1, 1], [0, 1, 0, 1]])
     flow = flow_of([place], [Measures(measures.value, measures.activation, measures.delta, steepest / 2, steepest)])
     assert figures(flow)[0].dead == (0,) and figures(flow)[0].slope.tolist() == [0, 0.25, 0.25, 0.5]  # type: ignore[union-attr]
+
+
+def test_a_loop_that_runs_backwards_vanishes_to_its_last_step() -> None:
+    """Of a cell that reads from the end, what stands at the first time is nearest to the loss."""
+    network = nn.ARCHITECTURES["rnn"](3, 4, width=16, cell="vanilla", bidirectional=True)
+    params = network.init(jax.random.key(0))
+    for cell in params["recurrent"].values():
+        cell["recurrent_kernel"] *= 0.5
+    keys = jax.random.split(jax.random.key(5), 2)
+    batch = jax.random.normal(keys[0], (32, 20, 3)), jax.random.randint(keys[1], (32,), 0, 4)
+    found = diagnose(flow_through(network, params, batch))
+    assert [f.kind for f in found] == ["vanishing", "vanishing"]
+    assert all(0.2 < f.figure < 0.5 for f in found)  # type: ignore[operator]
 
 
 def test_dead_and_saturated_units_of_many_layers_are_one_finding_each() -> None:

@@ -30,16 +30,16 @@ def row(text: str, name: str) -> list[str]:
 
 
 def test_a_row_for_each_layer() -> None:
-    text = printed(chain([0.01, 0.05, 0.5], steepest={1: [0, 1, 1, 1]}))
+    text = printed(chain([0.02, 0.1, 0.5], steepest={1: [0, 1, 1, 1]}))
     # value 2 over √(8 · 4) entries; δ; its ratio to the row below; the gradient; the step; nothing saturated; one dead.
-    assert row(text, "l0") == ["l0", "0.354", "relu", "0.177", "0.01", "0.2", "3", "1.00e-03", "-", "-", "net.py:7"]
-    assert row(text, "l1") == ["l1", "0.354", "relu", "0.177", "0.05", "0.1", "3", "1.00e-03", "-", "25%", "net.py:7"]
+    assert row(text, "l0") == ["l0", "0.354", "relu", "0.177", "0.02", "0.2", "3", "1.00e-03", "-", "-", "net.py:7"]
+    assert row(text, "l1") == ["l1", "0.354", "relu", "0.177", "0.1", "0.2", "3", "1.00e-03", "-", "25%", "net.py:7"]
     assert row(text, "l2") == ["l2", "0.354", "0.177", "0.5", "3", "1.00e-03", "net.py:7"]
 
 
 def test_what_was_not_measured_has_no_column() -> None:
     flow = flow_of([layer("a")], [Measures(1.0, 1.0, 1.0)])
-    bare = Flow(1.0, None, {}, flow.places, flow.measures, {})
+    bare = Flow.of(1.0, None, {}, flow.places, flow.measures, {})
     assert "dead" not in printed(flow) and "‖Δw‖" in printed(flow)
     assert "‖Δw‖" not in printed(bare) and row(printed(bare), "a")[0] == "a"
 
@@ -69,7 +69,7 @@ def test_json_has_all_figures() -> None:
     found = json.loads(to_json({"as it is": flow, "other": chain([1.0, 1.0])}))
     assert list(found) == ["as it is", "other"] and found["other"]["findings"][0]["kind"] == "healthy"
     first = found["as it is"]
-    assert first["layers"][0]["dead"] == [0, 2] and first["layers"][0]["delta"] == 0.01
+    assert first["layers"][0]["dead"] == [0, 2] and first["layers"][0]["delta"] == pytest.approx(0.01)
     assert first["layers"][1]["delta"] is None and first["layers"][0]["kernel"] == "l0/kernel"
     assert first["findings"][0]["kind"] == "nonfinite" and first["loss"] == 1.5
 
@@ -132,7 +132,8 @@ def test_dead_units_steps_and_times_have_panels(drawn: Any) -> None:
     assert panel(figure, "size of a step").lines[0].get_ydata() == pytest.approx([1e-3, 1e-3])
     assert not [axes for axes in figure.axes if "over time" in axes.get_title("left")]
     recurrent = drawn({"as it is": flow_of(*zip(loop("cell", [0.001, 0.0, 0.1]), strict=True))})
-    np.testing.assert_array_equal(panel(recurrent, "δ over time").lines[0].get_ydata(), [0.001, np.nan, 0.1])
+    drawn_over_time = panel(recurrent, "δ over time").lines[0].get_ydata()
+    np.testing.assert_allclose(drawn_over_time, [0.001, np.nan, 0.1], rtol=1e-6)
 
 
 def test_broken_flows_are_drawn_with_gaps(drawn: Any) -> None:

@@ -415,7 +415,7 @@ def test_loops_over_layers_are_stacked_and_those_over_time_are_not() -> None:
     ]:
         of = CASES[name]()
         flow = jax.eval_shape(lambda p, b, of=of: gradient_flow(of.loss, p, b), of.params, of.batch)
-        found = by_name(flow)[place][0]
+        (found,) = (p for p in flow.places if p.name == place)
         assert (found.times, found.stacked) == (times, stacked), name
 
 

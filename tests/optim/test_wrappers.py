@@ -1,11 +1,8 @@
-"""Wrappers: each against its formula, and any two of them around each other."""
+"""Wrappers, each against its formula."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import chex
 import jax
@@ -15,39 +12,8 @@ import pytest
 
 from functional_dl import optim
 from functional_dl.optim import schedules
-from functional_dl.training.snapshots import restore, store
-from functional_dl.trees import TreeError, name_leaves
-
-Wrap = Callable[[optim.Optimizer], optim.Optimizer]
-
-
-def params(dtype: Any = jnp.float32) -> Any:
-    rng = np.random.default_rng(0)
-    return {
-        "dense": {
-            "bias": jnp.asarray(rng.normal(size=3), dtype),
-            "kernel": jnp.asarray(rng.normal(size=(4, 3)), dtype),
-        },
-        "scale": jnp.float32(1.5),
-    }
-
-
-def gradients(like: Any) -> Iterator[Any]:
-    rng = np.random.default_rng(1)
-    while True:
-        yield jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), like)
-
-
-def run(optimizer: optim.Optimizer, like: Any, steps: int, at: Callable[[Any], Any] | None = None) -> optim.State:
-    """The state after some steps, with given gradients or those of a function of the point."""
-    state, update = optimizer.init(like), jax.jit(optimizer.update)
-    for grads in itertools.islice(gradients(like), steps):
-        state = update(state, grads if at is None else at(optimizer.eval_params(state)))
-    return state
-
-
-def close(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-6) -> None:
-    chex.assert_trees_all_close(a, b, rtol=rtol, atol=atol)
+from functional_dl.trees import TreeError
+from tests.optim.wrapping import Wrap, close, gradients, params, run
 
 
 class TestDecay:
@@ -300,144 +266,6 @@ class TestGuards:
         scaled = (tiny * optimizer.loss_scale(state)).astype(jnp.float16)  # type: ignore[misc]
         np.testing.assert_allclose(optimizer.update(state, scaled[None]).params, [-1.0])
         assert tiny.astype(jnp.float16) == 0
-
-
-class TestPrecision:
-    """Parameters in bfloat16."""
-
-    def test_steps_below_the_rounding(self) -> None:
-        """200 steps of 10⁻³ from 1 go to 0.8; plain bfloat16 stays at 1; both remedies arrive."""
-        ones = jnp.ones(256, jnp.bfloat16)
-
-        def end(optimizer: optim.Optimizer) -> Any:
-            state = jax.lax.fori_loop(0, 200, lambda _, s: optimizer.update(s, ones), optimizer.init(ones))
-            assert state.params.dtype == jnp.bfloat16
-            return np.asarray(state.params, np.float32)
-
-        plain = optim.sgd(1e-3)
-        np.testing.assert_array_equal(end(plain), 1.0)
-        np.testing.assert_allclose(end(optim.master_weights(plain)), 0.8, rtol=2e-3)
-        chance = end(optim.stochastic_rounding(plain))
-        np.testing.assert_allclose(chance.mean(), 0.8, atol=5e-3)
-        assert 0 < chance.std() < 0.05
-
-    def test_float32_bits_survive_storage(self, tmp_path: Path) -> None:
-        optimizer = optim.master_weights(optim.adam(1e-4))
-        state = run(optimizer, params(jnp.bfloat16), 3)
-        assert {x.dtype for x in state.packed.arrays} == {np.dtype(np.float32)}
-        assert state.params["dense"]["kernel"].dtype == jnp.bfloat16
-        store(tmp_path / "s", state.unpacked(), {})
-        like = optimizer.init(params(jnp.bfloat16))
-        chex.assert_trees_all_equal(like.packed_again(restore(tmp_path / "s", like.unpacked())[0]), state)
-        rounded = state.layout.pack(state.params, "params")
-        assert any(not np.array_equal(a, b) for a, b in zip(rounded.arrays, state.packed.arrays, strict=True))
-
-    def test_rounding_is_unbiased_and_to_a_neighbour(self) -> None:
-        x = jnp.float32([1 + 2**-9, -(1 + 3 * 2**-10), 3e-5, 1e-39, 0.0, 255.9])
-        many = jax.vmap(lambda k: optim.precision.round_stochastically(x, k))(
-            jax.random.split(jax.random.key(0), 20_000)
-        )
-        many, bits = np.asarray(many, np.float64), np.asarray(x).view(np.uint32) & np.uint32(0xFFFF0000)
-        lower, upper = (y.view(np.float32).astype(np.float64) for y in (bits, bits + np.uint32(0x10000)))
-        assert np.all((many == lower) | (many == upper))
-        share = (np.asarray(x, np.float64) - lower) / (upper - lower)
-        # Five standard deviations of a share among 20 000.
-        np.testing.assert_array_less(
-            np.abs((many == upper).mean(0) - share), 5 * np.sqrt(share * (1 - share) / 20_000) + 1e-9
-        )
-
-    def test_rounding_of_what_is_representable_or_no_number(self) -> None:
-        x = jnp.float32([1.5, -0.0, jnp.inf, -jnp.inf, 2.0**-130])
-        for key in jax.random.split(jax.random.key(1), 3):
-            np.testing.assert_array_equal(optim.precision.round_stochastically(x, key), x)
-        nan = jax.lax.bitcast_convert_type(jnp.uint32([0x7FFFFFFF, 0xFFFFFFFF]), jnp.float32)
-        assert np.isnan(np.asarray(optim.precision.round_stochastically(nan, key), np.float32)).all()
-
-    def test_noise_is_new_in_every_step_and_follows_the_seed(self) -> None:
-        def course(seed: int) -> Any:
-            optimizer = optim.stochastic_rounding(optim.sgd(2.0**-9), seed)
-            state, seen = optimizer.init(jnp.ones(64, jnp.bfloat16)), []
-            for _ in range(2):
-                state = optimizer.update(state.replace(params=jnp.ones(64, jnp.bfloat16)), jnp.ones(64, jnp.bfloat16))
-                seen.append(np.asarray(state.params, np.float32))
-            return np.stack(seen)
-
-        once = course(0)
-        np.testing.assert_array_equal(once, course(0))
-        assert (once[0] != once[1]).any() and (once != course(1)).any()
-
-
-WRAPS: dict[str, Wrap] = {
-    "value": lambda o: optim.clip_by_value(o, 1.0),
-    "skip": optim.skip_nonfinite,
-    "decay": lambda o: optim.decay_weights(o, 0.1, "*kernel"),
-    "groups": lambda o: optim.groups({"*bias": optim.sgd(0.1), "*": o}),
-    "norm": lambda o: optim.clip_by_global_norm(o, 1.0),
-    "master": optim.master_weights,
-    "accumulate": lambda o: optim.accumulate(o, 2),
-    "leaf": lambda o: optim.clip_by_leaf_norm(o, 0.5),
-    "average": lambda o: optim.average(o, 0.5, debias=True),
-    "scale": lambda o: optim.scale_loss(o, 2.0**4, growth_interval=2),
-    "l2": lambda o: optim.decay_weights(o, 0.1, lambda path, leaf: leaf.ndim > 0, coupled=True),
-    "chance": optim.stochastic_rounding,
-    "adaptive": lambda o: optim.clip_adaptively(o, 0.1),
-    "swa": lambda o: optim.swa(o, 1),
-    "schedule": lambda o: optim.scheduled(o, **{k: schedules.exponential(0.1) for k in ("beta_1",)}),
-}
-NAMES = list(WRAPS)
-PAIRS = [
-    (NAMES[i], NAMES[(i + k) % len(NAMES)])
-    for k in (1, 4)
-    for i in range(len(NAMES))
-    if (NAMES[i], NAMES[(i + k) % len(NAMES)]) not in {("groups", "scale"), ("schedule", "groups")}
-]
-ALL = ("scale", "skip", "average", "decay", "groups", "master", "leaf", "l2", "chance")
-
-
-@pytest.mark.parametrize("names", [*PAIRS, ALL], ids=" of ".join)
-def test_any_wrappers_compose(names: tuple[str, ...], tmp_path: Path) -> None:
-    """jit = eager, nothing changes its type, nothing recompiles, states can be batched, stored and restored."""
-    optimizer = optim.adam(0.01)
-    for name in reversed(names):
-        optimizer = WRAPS[name](optimizer)
-    first = params(jnp.bfloat16)
-    chex.clear_trace_counter()
-    update = jax.jit(chex.assert_max_traces(optimizer.update, n=1))
-    given = list(itertools.islice(gradients(first), 4))
-    if {"scale", "skip"} & set(names):
-        given[1]["scale"] = jnp.float32(jnp.nan)
-
-    start = state = optimizer.init(first)
-    eager = optimizer.update(start, given[0])
-    close(update(start, given[0]), eager, rtol=1e-2, atol=1e-3)
-    middle = None
-    for i, grads in enumerate(given):
-        state = update(state, grads)
-        if i == 1:
-            middle = state
-            store(tmp_path / "s", state.unpacked(), {})
-    chex.assert_trees_all_equal_shapes_and_dtypes(start, state)
-    assert all(np.isfinite(np.asarray(x, np.float32)).all() for x in jax.tree.leaves(state))
-    assert any(
-        (np.asarray(x) != np.asarray(y)).any()
-        for x, y in zip(*map(jax.tree.leaves, (state.params, first)), strict=True)
-    )
-    for read in (optimizer.eval_params, optimizer.result):
-        chex.assert_trees_all_equal_shapes_and_dtypes(read(state), first)
-
-    again = start.packed_again(restore(tmp_path / "s", start.unpacked())[0])
-    chex.assert_trees_all_equal(again, middle)
-    for grads in given[2:]:
-        again = update(again, grads)
-    chex.assert_trees_all_equal(again, state)
-
-    rate = next(k for k in start.hyperparameters if k.endswith("learning_rate"))
-    update(start.replace(hyperparameters={rate: 0.5}), given[0])
-
-    two = jax.tree.map(lambda *x: jnp.stack(x), start, start)
-    both = jax.jit(jax.vmap(optimizer.update))(two, jax.tree.map(lambda *x: jnp.stack(x), given[0], given[0]))
-    close(jax.tree.map(lambda x: x[1], both), eager, rtol=1e-2, atol=1e-3)
-    assert set(name_leaves(both.params)) == set(name_leaves(first))
 
 
 def test_what_wrappers_ask_of_the_layout_adds_up() -> None:

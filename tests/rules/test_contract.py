@@ -12,7 +12,7 @@ import pytest
 import functional_dl as fdl
 import tests.rules
 from functional_dl import rules
-from tests.rules.contract import Case, assert_contract
+from tests.rules.contract import Case, assert_first_order, assert_second_order
 
 MODULES = [m.name for m in pkgutil.iter_modules(tests.rules.__path__) if m.name.startswith("cases_")]
 TABLES = [importlib.import_module(f"tests.rules.{name}") for name in MODULES]
@@ -20,9 +20,26 @@ CASES: list[Case] = [c for table in TABLES for c in table.CASES]
 KINKS: list[Case] = [c for table in TABLES for c in getattr(table, "KINKS", [])]
 
 
+# The second order runs the same rules on the programs that the first order made, twice as long and slow to compile:
+# each primitive's first case has it in every run, all others in the thorough one.
+TWICE = [case for case in CASES + KINKS if case.order > 1]
+FIRST = {case.primitive: case for case in reversed(TWICE)}
+
+
 @pytest.mark.parametrize("case", CASES + KINKS, ids=str)
 def test_rule(case: Case) -> None:
-    assert_contract(case)
+    assert_first_order(case)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=str(case), marks=[] if FIRST[case.primitive] is case else [pytest.mark.thorough])
+        for case in TWICE
+    ],
+)
+def test_rule_at_second_order(case: Case) -> None:
+    assert_second_order(case)
 
 
 def test_every_rule_has_a_case() -> None:
