@@ -34,7 +34,7 @@ def test_a_row_for_each_layer() -> None:
     # value 2 over √(8 · 4) entries; δ; its ratio to the row below; the gradient; the step; nothing saturated; one dead.
     assert row(text, "l0") == ["l0", "0.354", "relu", "0.177", "0.02", "0.2", "3", "1.00e-03", "-", "-", "net.py:7"]
     assert row(text, "l1") == ["l1", "0.354", "relu", "0.177", "0.1", "0.2", "3", "1.00e-03", "-", "25%", "net.py:7"]
-    assert row(text, "l2") == ["l2", "0.354", "0.177", "0.5", "3", "1.00e-03", "net.py:7"]
+    assert row(text, "l2") == ["l2", "0.354", "0.354", "0.5", "3", "1.00e-03", "net.py:7"]
 
 
 def test_what_was_not_measured_has_no_column() -> None:
