@@ -40,7 +40,8 @@ def test_python_prints_what_it_shows(page: str) -> None:
 
 def test_every_config_has_its_row() -> None:
     for path in (ROOT / "configs").rglob("*.toml"):
-        assert f"functional-dl train {path.relative_to(ROOT)}`" in README
+        command = "tune" if path.parent.name == "tuning" else "train"
+        assert f"functional-dl {command} {path.relative_to(ROOT)}`" in README
 
 
 def test_the_tests_that_the_notes_name_are_there() -> None:
