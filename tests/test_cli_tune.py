@@ -19,6 +19,7 @@ from unittest import mock
 import pytest
 
 from functional_dl.cli import main
+from functional_dl.cli.devices import PATIENCE, count_cores
 from functional_dl.config import load
 
 CONFIG = """
@@ -202,6 +203,21 @@ def test_on_another_number_of_devices_it_goes_on_as_well(tuned: tuple[Path, str]
         assert loss == pytest.approx(due, rel=1e-3)
 
 
+def test_cores_are_devices_that_wait_for_each_other() -> None:
+    words = "from functional_dl.cli import devices; devices.divide_cores(); print(devices.machine())"
+    bare = {**environment(), "XLA_FLAGS": ""}
+    done = subprocess.run([sys.executable, "-c", words], env=bare, capture_output=True, text=True, timeout=120)
+    cores = count_cores()
+    assert done.stdout.startswith(f"a CPU of {cores} cores" + (f" as {cores} devices" if cores > 1 else "")), (
+        done.stderr
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", words + "; import os; print(os.environ['XLA_FLAGS'])"],
+        env=environment(3), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert " as 3 devices" in said.stdout and all(flag in said.stdout for flag in PATIENCE), said.stderr
+
+
 def test_stopped_it_saves_and_goes_on(tuned: tuple[Path, str], tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(CONFIG)
     child = begun(tmp_path, "round 1: 6 members", "small.toml")
@@ -255,7 +271,7 @@ BAD = [
 RESUMED = [
     ("no run", ["--resume", "runs/none"], "not a run folder"),
     ("a training", ["--resume", "runs/small-1"], "not a folder of functional-dl tune"),
-    ("another", ["--resume", RUN, "optimizer.momentum=0.5"], "its search is of another config, whose optimizer differs"),
+    ("another", ["--resume", RUN, "optimizer.momentum=0.5"], "is of another config, whose optimizer differs"),
 ]  # fmt: skip
 
 

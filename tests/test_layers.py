@@ -23,8 +23,8 @@ FLOORS = {
 }  # fmt: skip
 BARRED = [("rules", "planner"), ("planner", "rules"), ("training", "tuning")]
 LEAN = {
-    "avals", "dependence", "jaxprs", "loops", "sources", "traced", "trees", "rules", "autodiff", "planner", "nn", "optim",
-    "data", "strategies",
+    "avals", "dependence", "jaxprs", "loops", "sources", "traced", "trees", "rules", "autodiff", "planner", "nn",
+    "optim", "data", "strategies",
 }  # fmt: skip
 FOUNDATION = {"jax", "numpy", "scipy", "functional_dl", *sys.stdlib_module_names}
 GRADIENTS = {"grad", "value_and_grad", "vjp", "linearize", "linear_transpose", "jacrev", "jacobian", "hessian"}

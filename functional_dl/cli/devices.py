@@ -8,6 +8,16 @@ import jax
 
 __all__ = ["count_cores", "divide_cores", "machine"]
 
+# At the end of a rung devices exchange members, and the first to be there waits for the others.  After 40 seconds XLA
+# takes that for a deadlock and ends the process.  But with three members on two devices one waits for a whole training,
+# and on a busy machine with two: so a CNN on Fashion-MNIST was ended.  As options of a compilation these have no effect
+# (JAX 0.10.2).
+PATIENCE = (
+    "xla_cpu_collective_call_terminate_timeout_seconds",
+    "xla_cpu_collective_call_warn_stuck_timeout_seconds",
+)
+FOREVER = 1_000_000
+
 
 def count_cores() -> int:
     """How many cores this process may use."""
@@ -23,8 +33,11 @@ def divide_cores() -> None:
     Where JAX finds an accelerator it runs on that, whatever number of devices the host has.  So it need not be known
     here if there is one; asking would start JAX, and then it would be too late.
     """
-    said = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if said or jax.config.jax_num_cpu_devices >= 0:  # type: ignore[attr-defined]  # known to JAX at run time
+    said = os.environ.get("XLA_FLAGS", "")
+    for flag in PATIENCE:
+        if flag not in said:
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{flag}={FOREVER}".strip()
+    if "xla_force_host_platform_device_count" in said or jax.config.jax_num_cpu_devices >= 0:  # type: ignore[attr-defined]
         return
     try:
         jax.config.update("jax_num_cpu_devices", count_cores())

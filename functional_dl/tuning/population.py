@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from functional_dl.tuning.memory import bytes_of, device_bytes
-from functional_dl.tuning.pool import Pool, Programming
+from functional_dl.tuning.pool import Pool
 from functional_dl.tuning.problem import Prepared, Problem
+from functional_dl.tuning.programming import Programming
 
 __all__ = ["Member", "Population"]
 
@@ -38,7 +39,7 @@ class Population:
       devices: what to run on, each its share of the members; by default all there are.
       limit: the bytes that a device may hold; by default most of an accelerator's, half of a host's.
       capacity: room to begin with, if there is one pool.
-      chunks: how many members run side by side, by pool, as `chunks` of an earlier population said.
+      paces: by kind of member, what was measured of it, as `paces` of an earlier population said.
     """
 
     def __init__(
@@ -49,14 +50,14 @@ class Population:
         devices: Sequence[Any] | None = None,
         limit: int | None = None,
         capacity: int = 1,
-        chunks: Mapping[str, int] | None = None,
+        paces: Mapping[str, Mapping[int, float]] | None = None,
     ) -> None:
         self.problem, self.member = problem, member
         self.devices = tuple(jax.devices() if devices is None else devices)
         host = self.devices[0].platform == "cpu"  # whose devices share its memory
         self._limit = limit or device_bytes(self.devices[0]) // (len(self.devices) if host else 1)
         self._numbers, self._capacity = frozenset(numbers), capacity
-        self._known = dict(chunks or {})
+        self._known = dict(paces or {})
         self._programming: dict[str, Programming] = {}
         self._pools: dict[tuple[str, int], Pool] = {}
         self._places: dict[int, tuple[str, int]] = {}
@@ -163,9 +164,9 @@ class Population:
     # --- storing ----------------------------------------------------------------------------------------------------
 
     @property
-    def chunks(self) -> dict[str, int]:
-        """How many members run side by side, by kind, as far as it is settled."""
-        return {kind: x.chunk for kind, x in self._programming.items() if x.chunk is not None}
+    def paces(self) -> dict[str, dict[int, float]]:
+        """By kind of member what was measured: seconds of a step of so many side by side."""
+        return {kind: dict(x.paces) for kind, x in self._programming.items()}
 
     def stored(self) -> tuple[dict[str, Any], list[list[int]]]:
         """The members held, on the host: arrays by pool, and whose they are."""

@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
-from functional_dl.tuning.members import Members, begun, measured, taken, trained
+from functional_dl.tuning.members import Members, measured, taken, trained
 from functional_dl.tuning.problem import Arrays, Prepared
 
 __all__ = ["Programs", "Rung"]
@@ -64,12 +64,6 @@ class Programs:
         self._score = score
         self._mesh = Mesh(np.array(self.devices), ("members",))
         self._compiled: Any = None
-
-    def avals(self, numbers: Mapping[str, Any]) -> Members:
-        """What the population's arrays are, for members with such numbers."""
-        like = {k: jax.ShapeDtypeStruct((), x.dtype) for k, x in numbers.items()}
-        one = jax.eval_shape(partial(begun, self.ready), jax.ShapeDtypeStruct((), jnp.uint32), like)
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((self.rows, *x.shape), x.dtype), one)
 
     # --- a rung ---------------------------------------------------------------------------------------------------
 

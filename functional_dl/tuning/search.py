@@ -98,6 +98,11 @@ class Found:
     finished: bool = True
 
 
+def _paces(known: Mapping[str, Mapping[str, float]]) -> dict[str, dict[int, float]]:
+    """Paces as they were before JSON made texts of their keys."""
+    return {kind: {int(chunk): pace for chunk, pace in own.items()} for kind, own in known.items()}
+
+
 class _Search:
     """A search under way: the strategy's run, the population, and what is written down of both."""
 
@@ -128,7 +133,9 @@ class _Search:
         self.member_steps = 0
         first = self.member(0).values
         numbers, capacity = numbers_among(problem, first, list(first)), self.run.capacity + finalists
-        self.population = Population(problem, numbers, self.member, devices, limit, capacity, self._known.get("chunks"))
+        self.population = Population(
+            problem, numbers, self.member, devices, limit, capacity, _paces(self._known.get("paces", {}))
+        )
 
     def member(self, member: int) -> Member:
         """Who a member is."""

@@ -88,7 +88,7 @@ class Trials:
         """Write the population as it is after so many rounds; ``facts`` say of what search it is."""
         if self.snapshot is not None:
             arrays, ids = population.stored()
-            known = {"rounds": rounds, "ids": ids, "chunks": population.chunks}
+            known = {"rounds": rounds, "ids": ids, "paces": population.paces}
             store(self.snapshot, arrays, {**facts, **known})
 
     def resume(self, facts: Mapping[str, Any]) -> dict[str, Any]:

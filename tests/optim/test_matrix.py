@@ -167,7 +167,9 @@ class TestMuon:
 
 class TestSoap:
     @pytest.mark.parametrize("frequency", [1, 10])
-    @pytest.mark.parametrize("double", [True, False], ids=["float64", "float32"])
+    @pytest.mark.parametrize(
+        "double", [True, pytest.param(False, marks=pytest.mark.thorough)], ids=["float64", "float32"]
+    )
     @pytest.mark.parametrize("largest", [10_000, 3], ids=["both sides", "one side"])
     def test_fifty_steps_equal_the_paper(self, frequency: int, double: bool, largest: int) -> None:
         """On shapes whose factors have full rank from the first step on, so that the bases are theirs alone."""

@@ -44,7 +44,14 @@ PAIRS = [
 ALL = ("scale", "skip", "average", "decay", "groups", "master", "leaf", "l2", "chance")
 
 
-@pytest.mark.parametrize("names", [*PAIRS, ALL], ids=" of ".join)
+# Each around its neighbour stands, in the default run, for each around one further on.
+FURTHER = len(NAMES)
+
+
+@pytest.mark.parametrize(
+    "names", [*PAIRS[:FURTHER], *(pytest.param(p, marks=pytest.mark.thorough) for p in PAIRS[FURTHER:]), ALL],
+    ids=" of ".join,
+)  # fmt: skip
 def test_any_wrappers_compose(names: tuple[str, ...], tmp_path: Path) -> None:
     """jit = eager, nothing changes its type, nothing recompiles, states can be batched, stored and restored."""
     optimizer = optim.adam(0.01)

@@ -12,7 +12,7 @@ import pytest
 import functional_dl as fdl
 import tests.rules
 from functional_dl import rules
-from tests.rules.contract import Case, assert_first_order, assert_second_order
+from tests.rules.contract import Case, assert_recorded, assert_traced
 
 MODULES = [m.name for m in pkgutil.iter_modules(tests.rules.__path__) if m.name.startswith("cases_")]
 TABLES = [importlib.import_module(f"tests.rules.{name}") for name in MODULES]
@@ -20,26 +20,33 @@ CASES: list[Case] = [c for table in TABLES for c in table.CASES]
 KINKS: list[Case] = [c for table in TABLES for c in getattr(table, "KINKS", [])]
 
 
-# The second order runs the same rules on the programs that the first order made, twice as long and slow to compile:
-# each primitive's first case has it in every run, all others in the thorough one.
-TWICE = [case for case in CASES + KINKS if case.order > 1]
-FIRST = {case.primitive: case for case in reversed(TWICE)}
+# What stands for a primitive in the default run: the first of its cases with the most oracles.
+FIRST: dict[str, Case] = {}
+for _case in sorted(CASES + KINKS, key=lambda c: (not c.numeric, -c.order, -c.refused)):
+    FIRST.setdefault(_case.primitive, _case)
+
+
+def each(cases: list[Case]) -> pytest.MarkDecorator:
+    """All of them in the thorough run, one for each primitive in the default run."""
+    marks = [() if FIRST[c.primitive] is c else (pytest.mark.thorough,) for c in cases]
+    params = [pytest.param(c, id=str(c), marks=m) for c, m in zip(cases, marks, strict=True)]
+    return pytest.mark.parametrize("case", params)
 
 
 @pytest.mark.parametrize("case", CASES + KINKS, ids=str)
 def test_rule(case: Case) -> None:
-    assert_first_order(case)
+    assert_traced(case, 1)
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, id=str(case), marks=[] if FIRST[case.primitive] is case else [pytest.mark.thorough])
-        for case in TWICE
-    ],
-)
+@each(CASES + KINKS)
+def test_rule_outside_jit(case: Case) -> None:
+    """Each operation is compiled by itself there, and several times where it is a loop: five times as long."""
+    assert_recorded(case)
+
+
+@each([case for case in CASES + KINKS if case.order > 1])
 def test_rule_at_second_order(case: Case) -> None:
-    assert_second_order(case)
+    assert_traced(case, 2)
 
 
 def test_every_rule_has_a_case() -> None:

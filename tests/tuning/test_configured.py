@@ -38,9 +38,11 @@ def test_numbers_of_a_config_train_as_those_of_an_experiment() -> None:
     problem = configured(config)
     values = [draw(space, 0, i) for i in range(3)]
     assert numbers_among(problem, values[0], list(space)) == set(space)
-    together = Population(problem, set(space), lambda i: Member(values[i], 50 + i), jax.devices()[:1], chunks={"": 3})
+    together = Population(
+        problem, set(space), lambda i: Member(values[i], 50 + i), jax.devices()[:1], paces={"": {3: 1.0}}
+    )
     metrics = together.run(dict.fromkeys(range(3), 6))
-    one = Population(problem, set(), lambda i: Member(values[i], 50 + i), jax.devices()[:1], chunks={})
+    one = Population(problem, set(), lambda i: Member(values[i], 50 + i), jax.devices()[:1], paces={})
     for i in range(3):
         # The same numbers as a config that says them, each a program of its own.
         assert one.run({i: 6})[i]["loss"] == pytest.approx(metrics[i]["loss"], rel=1e-4)

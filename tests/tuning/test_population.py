@@ -22,8 +22,8 @@ from tests.tuning.problems import BATCH, EXAMPLES, RATES, curve, member, record
 def population(
     problem: Problem, chunk: int | None, devices: int = 1, of: Callable[[int], Member] = member, **options: Any
 ) -> Population:
-    chunks = {} if chunk is None else dict.fromkeys(["", "width=3", "width=5"], chunk)
-    return Population(problem, {"rate"}, of, jax.devices()[:devices], chunks=chunks, **options)
+    paces = {} if chunk is None else {kind: {chunk: 1.0} for kind in ["", "width=3", "width=5"]}
+    return Population(problem, {"rate"}, of, jax.devices()[:devices], paces=paces, **options)
 
 
 def state(trained: Population, who: int) -> dict[str, np.ndarray]:
@@ -164,7 +164,7 @@ def test_stored_members_go_on_as_they_would_have() -> None:
     first.run(dict.fromkeys(range(4), 9))
     first.retain([3, 1])
     arrays, ids = first.stored()
-    again = Population(problem, {"rate"}, member, jax.devices()[:1], chunks=first.chunks)
+    again = Population(problem, {"rate"}, member, jax.devices()[:1], paces=first.paces)
     due = again.like(ids)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), due) == jax.tree.map(lambda x: (x.shape, x.dtype), arrays)
     again.restore(arrays, ids)

@@ -29,7 +29,7 @@ ONE: dict[str, Any] = {"devices": jax.devices()[:1]}
 @pytest.fixture(autouse=True)
 def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """No measuring of what is faster, which may come out differently from run to run: results are equal to the bit."""
-    monkeypatch.setattr("functional_dl.tuning.pool.SIDE_BY_SIDE_ON_CPU", 1)
+    monkeypatch.setattr("functional_dl.tuning.programming.SIDE_BY_SIDE_ON_CPU", 1)
 
 
 def search(folder: Path | None = None, space: Any = SPACE, strategy: Any = Halving(9), **options: Any) -> Found:  # noqa: B008
