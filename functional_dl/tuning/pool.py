@@ -13,10 +13,10 @@ from functional_dl.tuning.members import Members
 from functional_dl.tuning.programming import Programming
 from functional_dl.tuning.programs import Programs
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "as_number"]
 
 
-def _as_number(value: Any) -> np.ndarray:
+def as_number(value: Any) -> np.ndarray:
     """A hyperparameter as what a program takes: float32, or int32 for whole numbers."""
     return np.asarray(value, np.float32 if isinstance(value, float) else np.int32)
 
@@ -86,7 +86,7 @@ class Pool:
         filled = [i if i is not None else known[0] for i in ids] + [known[0]] * (rows - len(ids))
         seeds = np.asarray([self._seed(i) for i in filled], np.uint32)
         each = [self._values(i) for i in filled]
-        return seeds, {key: np.stack([_as_number(x[key]) for x in each]) for key in each[0]}
+        return seeds, {key: np.stack([as_number(x[key]) for x in each]) for key in each[0]}
 
     def _arrange(self, ids: Sequence[int]) -> None:
         """Put ``ids`` into the first rows, those who wait behind them."""
