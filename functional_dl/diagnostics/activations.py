@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -88,17 +89,22 @@ def applied(uses: Uses, a: Any, axis: int) -> tuple[Piece, ...]:
     return (_pieces(uses, a) if axis == len(a.aval.shape) - 1 else ()) or _beyond_norm(uses, a, axis)
 
 
-def _alone(uses: Uses, a: Any) -> tuple[set[Any], list[Any]]:
-    """The variables that are functions of the entries of ``a`` alone, and the equations that make them, in order."""
-    alone, eqns = {a}, []
-    queue = list(uses.readers.get(a, []))
+def _in_order(queue: list[int]) -> Iterator[int]:
+    """The places in the queue, each once and in the program's order; more may be pushed meanwhile."""
     heapq.heapify(queue)
     done = set()
     while queue:
         i = heapq.heappop(queue)
-        if i in done:
-            continue
-        done.add(i)
+        if i not in done:
+            done.add(i)
+            yield i
+
+
+def _alone(uses: Uses, a: Any) -> tuple[set[Any], list[Any]]:
+    """The variables that are functions of the entries of ``a`` alone, and the equations that make them, in order."""
+    alone, eqns = {a}, []
+    queue = list(uses.readers.get(a, []))
+    for i in _in_order(queue):
         eqn = uses.graph.eqns[i]
         if is_elementwise(eqn) and all(v in alone if type(v) is not Literal else True for v in eqn.invars
                                        if not uses.is_fixed(v)):  # fmt: skip
@@ -204,13 +210,7 @@ def _beyond_norm(uses: Uses, a: Any, axis: int) -> tuple[Piece, ...]:
     shape, width = a.aval.shape, a.aval.shape[axis]
     states: dict[Any, _State] = {a: _State()}
     queue = list(uses.readers.get(a, []))
-    heapq.heapify(queue)
-    done = set()
-    while queue:
-        i = heapq.heappop(queue)
-        if i in done:
-            continue
-        done.add(i)
+    for i in _in_order(queue):
         eqn = uses.graph.eqns[i]
         kind = eqn.primitive.name
         if kind not in _REDUCTIONS | _MOVES and not is_elementwise(eqn):
